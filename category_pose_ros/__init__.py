@@ -1,0 +1,20 @@
+"""6D pose and size of every object of a known category, from one camera."""
+
+from category_pose_ros.estimation.estimator import EstimatorConfig, PoseEstimator
+from category_pose_ros.geometry import SE3, Camera
+from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
+from category_pose_ros.tracking.tracker import Tracker, TrackerConfig
+
+__version__ = "0.1.0"
+__all__ = [
+    "SE3",
+    "Camera",
+    "EstimatorConfig",
+    "Frame",
+    "ObjectEstimate",
+    "PoseEstimator",
+    "Track",
+    "TrackState",
+    "Tracker",
+    "TrackerConfig",
+]

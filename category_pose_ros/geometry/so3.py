@@ -1,0 +1,128 @@
+"""Rotations: exponential and logarithm of SO(3), quaternions, distances.
+
+All functions take leading batch axes. exp and log have finite gradients at the identity:
+the small-angle branch is a Taylor series and `torch.where` sees safe operands on both sides.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_SMALL_ANGLE = 1e-3  # below this the Taylor series is exact to float32 and safe to differentiate
+
+
+def hat(vector: Tensor) -> Tensor:
+    """Skew-symmetric matrix of a vector: `hat(a) @ b == cross(a, b)`.
+
+    Args:
+        vector: (..., 3).
+
+    Returns:
+        (..., 3, 3).
+    """
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = (zero, -z, y, z, zero, -x, -y, x, zero)
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def exp(rotation_vector: Tensor) -> Tensor:
+    """Rotation matrix of a rotation vector (Rodrigues' formula).
+
+    Args:
+        rotation_vector: (..., 3) axis times angle, radians.
+
+    Returns:
+        (..., 3, 3).
+    """
+    angle_squared = (rotation_vector * rotation_vector).sum(-1, keepdim=True).unsqueeze(-1)
+    small = angle_squared < _SMALL_ANGLE**2
+    # sqrt has an infinite derivative at zero, so it never sees one.
+    angle = torch.where(small, torch.ones_like(angle_squared), angle_squared).sqrt()
+    sine_ratio = torch.where(small, 1 - angle_squared / 6, angle.sin() / angle)
+    cosine_ratio = torch.where(small, 0.5 - angle_squared / 24, (1 - angle.cos()) / angle**2)
+    skew = hat(rotation_vector)
+    identity = torch.eye(3, dtype=skew.dtype, device=skew.device)
+    return identity + sine_ratio * skew + cosine_ratio * (skew @ skew)
+
+
+def log(rotation: Tensor) -> Tensor:
+    """Rotation vector of a rotation matrix, angle in [0, pi].
+
+    Goes through the unit quaternion, which is well conditioned at both ends of the interval.
+
+    Args:
+        rotation: (..., 3, 3).
+
+    Returns:
+        (..., 3) axis times angle, radians.
+    """
+    quaternion = to_quaternion_wxyz(rotation)
+    real, imaginary = quaternion[..., :1], quaternion[..., 1:]
+    norm_squared = (imaginary * imaginary).sum(-1, keepdim=True)
+    small = norm_squared < _SMALL_ANGLE**2
+    norm = torch.where(small, torch.ones_like(norm_squared), norm_squared).sqrt()
+    ratio = torch.where(small, 2 / real.clamp_min(0.5), 2 * torch.atan2(norm, real) / norm)
+    return ratio * imaginary
+
+
+def to_quaternion_wxyz(rotation: Tensor) -> Tensor:
+    """Unit quaternion (w, x, y, z) with w >= 0 of a rotation matrix.
+
+    Of the four equivalent formulas the one with the largest pivot is taken (Shepperd 1978).
+
+    Args:
+        rotation: (..., 3, 3).
+
+    Returns:
+        (..., 4).
+    """
+    m = rotation
+    m00, m11, m22 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    squares = torch.stack(
+        [1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22], -1
+    )  # (..., 4), four times the squared components
+    x, y, z = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
+    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
+    candidates = torch.stack(
+        [
+            torch.stack([squares[..., 0], x, y, z], -1),
+            torch.stack([x, squares[..., 1], xy, xz], -1),
+            torch.stack([y, xy, squares[..., 2], yz], -1),
+            torch.stack([z, xz, yz, squares[..., 3]], -1),
+        ],
+        -2,
+    )  # (..., 4 candidates, 4)
+    pivot = squares.argmax(-1)
+    index = pivot[..., None, None].expand(*pivot.shape, 1, 4)
+    quaternion = candidates.gather(-2, index).squeeze(-2)
+    quaternion = torch.nn.functional.normalize(quaternion, dim=-1)
+    return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+
+
+def from_quaternion_wxyz(quaternion: Tensor) -> Tensor:
+    """Rotation matrix of a quaternion (w, x, y, z), normalised first.
+
+    Args:
+        quaternion: (..., 4), not zero.
+
+    Returns:
+        (..., 3, 3).
+    """
+    quaternion = torch.nn.functional.normalize(quaternion, dim=-1)
+    real, skew = quaternion[..., 0, None, None], hat(quaternion[..., 1:])
+    identity = torch.eye(3, dtype=skew.dtype, device=skew.device)
+    return identity + 2 * real * skew + 2 * (skew @ skew)
+
+
+def angle_between(first: Tensor, second: Tensor) -> Tensor:
+    """Geodesic distance of two rotations.
+
+    Args:
+        first, second: (..., 3, 3).
+
+    Returns:
+        (...) radians in [0, pi].
+    """
+    return log(first.transpose(-1, -2) @ second).norm(dim=-1)

@@ -1,0 +1,107 @@
+"""The records that travel between the rooms: frozen, validated when made."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from category_pose_ros.geometry import SE3, Camera
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One camera image.
+
+    Attributes:
+        rgb: (H, W, 3) uint8.
+        camera: intrinsics of this image.
+        depth: (H, W) float32 metres, registered to the image; 0 and NaN are holes. None: RGB only.
+        stamp_ns: time of exposure in integer nanoseconds.
+
+    Raises:
+        ValueError: an array has the wrong shape or type, or does not match the camera.
+    """
+
+    rgb: npt.NDArray[np.uint8]
+    camera: Camera
+    depth: npt.NDArray[np.float32] | None = None
+    stamp_ns: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
+            raise ValueError(f"rgb: expected (H, W, 3) uint8, got {self.rgb.shape} {self.rgb.dtype}")
+        height, width = self.rgb.shape[:2]
+        if (width, height) != (self.camera.width, self.camera.height):
+            raise ValueError(
+                f"rgb: expected the camera's size {self.camera.width}x{self.camera.height}, got {width}x{height}"
+            )
+        if self.depth is not None:
+            if self.depth.shape != (height, width):
+                raise ValueError(f"depth: expected shape {(height, width)}, got {self.depth.shape}")
+            if self.depth.dtype != np.float32:
+                raise ValueError(f"depth: expected float32 metres, got {self.depth.dtype}")
+        if self.stamp_ns < 0:
+            raise ValueError(f"stamp_ns: expected a non-negative integer, got {self.stamp_ns}")
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectEstimate:
+    """One object in one frame.
+
+    Attributes:
+        category: name of its category.
+        camera_from_object: pose of the centre of its tight box, batch shape ().
+        size_m: (3,) float64, extent along the object's x, y, z in metres.
+        score: confidence in [0, 1].
+        visible_fraction: share in [0, 1] of the object's surface facing the camera that is seen.
+        covariance: (6, 6) float64 of (x, y, z, rotation about x, y, z) in the camera frame, in
+            metres and radians, as in geometry_msgs/PoseWithCovariance.
+    """
+
+    category: str
+    camera_from_object: SE3
+    size_m: npt.NDArray[np.float64]
+    score: float
+    visible_fraction: float
+    covariance: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.camera_from_object.batch_shape != ():
+            got = tuple(self.camera_from_object.batch_shape)
+            raise ValueError(f"camera_from_object: expected one pose, got a batch of shape {got}")
+        for name, shape in (("size_m", (3,)), ("covariance", (6, 6))):
+            value = getattr(self, name)
+            if value.shape != shape or not np.isfinite(value).all():
+                raise ValueError(f"{name}: expected finite values of shape {shape}, got {value}")
+        for name in ("score", "visible_fraction"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name}: expected a number in [0, 1], got {value}")
+
+
+class TrackState(enum.Enum):
+    """Life cycle of a track."""
+
+    TENTATIVE = "tentative"  # seen, not often enough to be believed
+    CONFIRMED = "confirmed"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """An object that keeps its identity from frame to frame.
+
+    Attributes:
+        track_id: positive, never used twice by one tracker.
+        state: where it is in its life cycle.
+        estimate: the object as of the latest frame in which it was seen.
+        stamp_ns: time of that frame.
+    """
+
+    track_id: int
+    state: TrackState
+    estimate: ObjectEstimate
+    stamp_ns: int
