@@ -14,6 +14,7 @@ names in YAML, in ROS parameters and on the command line alike.
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -95,8 +96,11 @@ def from_flat(config_class: type[Config], values: Mapping[str, Any]) -> Config:
     Raises:
         ValueError: an unknown name, or a value of the wrong type or out of range.
     """
+    known = [item.name for item in describe(config_class)]
     nested: dict[str, Any] = {}
     for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"{name}: unknown setting, expected one of {', '.join(known)}")
         *parents, leaf = name.split(".")
         level = nested
         for parent in parents:
@@ -115,7 +119,7 @@ def from_dict(config_class: type[Config], values: Mapping[str, Any], prefix: str
         raise ValueError(f"{prefix.rstrip('.') or 'settings'}: expected a mapping, got {values!r}")
     hints = typing.get_type_hints(config_class)
     fields = {field.name: field for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
-    arguments = {}
+    arguments: dict[str, Any] = {}
     for key, value in values.items():
         if key not in fields:
             raise ValueError(f"{prefix}{key}: unknown setting, expected one of {', '.join(sorted(fields))}")
@@ -145,10 +149,10 @@ def load_yaml(config_class: type[Config], path: Path) -> Config:
         ValueError: the file is not YAML, or as `from_flat`.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from error
-    return from_dict(config_class, values)
+    return from_dict(config_class, {} if values is None else values)  # an empty file says nothing
 
 
 def _own_settings(config_class: type) -> Iterator[Setting]:
@@ -174,16 +178,17 @@ def _coerce(item: Setting, value: Any) -> Any:
 
 
 def _check(item: Setting, value: Any) -> None:
-    expected = tuple if item.type is list else item.type
+    expected: Any = {list: tuple, float: (float, int)}.get(item.type, item.type)
     is_bool_for_number = isinstance(value, bool) and expected is not bool
     if not isinstance(value, expected) or is_bool_for_number:
         raise ValueError(f"{item.name}: expected {item.type.__name__}, got {value!r}")
     if item.type is list and not all(isinstance(element, str) for element in value):
         raise ValueError(f"{item.name}: expected a list of names, got {value!r}")
-    # Written so that NaN, which compares false with everything, is refused too.
-    if item.minimum is not None and not value >= item.minimum:
+    if item.type is float and math.isnan(value):
+        raise ValueError(f"{item.name}: expected a number, got {value!r}")
+    if item.minimum is not None and value < item.minimum:
         raise ValueError(f"{item.name}: expected at least {item.minimum}, got {value!r}")
-    if item.maximum is not None and not value <= item.maximum:
+    if item.maximum is not None and value > item.maximum:
         raise ValueError(f"{item.name}: expected at most {item.maximum}, got {value!r}")
     if item.choices is not None:
         for element in value if item.type is list else (value,):

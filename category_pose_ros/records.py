@@ -31,20 +31,17 @@ class Frame:
     stamp_ns: int = 0
 
     def __post_init__(self) -> None:
-        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
-            raise ValueError(f"rgb: expected (H, W, 3) uint8, got {self.rgb.shape} {self.rgb.dtype}")
+        if _shape(self.rgb)[2:] != (3,) or self.rgb.dtype != np.uint8:
+            raise ValueError(f"rgb: expected (H, W, 3) uint8, got {_describe(self.rgb)}")
         height, width = self.rgb.shape[:2]
         if (width, height) != (self.camera.width, self.camera.height):
             raise ValueError(
                 f"rgb: expected the camera's size {self.camera.width}x{self.camera.height}, got {width}x{height}"
             )
-        if self.depth is not None:
-            if self.depth.shape != (height, width):
-                raise ValueError(f"depth: expected shape {(height, width)}, got {self.depth.shape}")
-            if self.depth.dtype != np.float32:
-                raise ValueError(f"depth: expected float32 metres, got {self.depth.dtype}")
-        if self.stamp_ns < 0:
-            raise ValueError(f"stamp_ns: expected a non-negative integer, got {self.stamp_ns}")
+        if self.depth is not None and (_shape(self.depth) != (height, width) or self.depth.dtype != np.float32):
+            raise ValueError(f"depth: expected {(height, width)} float32 metres, got {_describe(self.depth)}")
+        if not isinstance(self.stamp_ns, (int, np.integer)) or self.stamp_ns < 0:
+            raise ValueError(f"stamp_ns: expected a non-negative integer, got {self.stamp_ns!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +69,14 @@ class ObjectEstimate:
         if self.camera_from_object.batch_shape != ():
             got = tuple(self.camera_from_object.batch_shape)
             raise ValueError(f"camera_from_object: expected one pose, got a batch of shape {got}")
+        if not self.camera_from_object.matrix().isfinite().all():
+            raise ValueError(f"camera_from_object: expected finite values, got {self.camera_from_object}")
         for name, shape in (("size_m", (3,)), ("covariance", (6, 6))):
             value = getattr(self, name)
-            if value.shape != shape or not np.isfinite(value).all():
+            if _shape(value) != shape or not np.isfinite(value).all():
                 raise ValueError(f"{name}: expected finite values of shape {shape}, got {value}")
+        if not (self.size_m > 0).all():
+            raise ValueError(f"size_m: expected positive metres, got {self.size_m}")
         for name in ("score", "visible_fraction"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
@@ -105,3 +106,16 @@ class Track:
     state: TrackState
     estimate: ObjectEstimate
     stamp_ns: int
+
+    def __post_init__(self) -> None:
+        if self.track_id < 1:
+            raise ValueError(f"track_id: expected a positive integer, got {self.track_id}")
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    """Shape of an array; () for what is none, such as the None of an image that was not read."""
+    return value.shape if isinstance(value, np.ndarray) else ()
+
+
+def _describe(value: object) -> str:
+    return f"{value.shape} {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__

@@ -45,7 +45,7 @@ class Camera:
                 raise ValueError(f"{name}: expected a finite number of pixels, got {value}")
         for name in ("fx", "fy", "width", "height"):
             value = getattr(self, name)
-            if value <= 0:
+            if not value > 0:  # NaN too
                 raise ValueError(f"{name}: expected a positive number of pixels, got {value}")
         if self.distortion_model not in DISTORTION_LENGTHS:
             known = ", ".join(DISTORTION_LENGTHS)

@@ -15,7 +15,7 @@ from torch import Tensor
 from category_pose_ros.geometry import so3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SE3:
     """A batch of rigid transforms.
 
@@ -51,6 +51,8 @@ class SE3:
 
         V is the left Jacobian of SO(3) (Barfoot, State Estimation for Robotics, eq. 7.85).
         """
+        if tangent.shape[-1:] != (6,):
+            raise ValueError(f"tangent: expected shape (..., 6), got {tuple(tangent.shape)}")
         rho, phi = tangent[..., :3], tangent[..., 3:]
         return SE3(so3.exp(phi), (_left_jacobian(phi) @ rho.unsqueeze(-1)).squeeze(-1))
 
@@ -83,6 +85,8 @@ class SE3:
         if isinstance(other, SE3):
             moved = (self.rotation @ other.translation.unsqueeze(-1)).squeeze(-1)
             return SE3(self.rotation @ other.rotation, moved + self.translation)
+        if other.ndim < 2 or other.shape[-1] != 3:
+            raise ValueError(f"points: expected shape (..., N, 3), got {tuple(other.shape)}")
         return other @ self.rotation.transpose(-1, -2) + self.translation.unsqueeze(-2)
 
     def __getitem__(self, index: object) -> SE3:
@@ -95,10 +99,13 @@ class SE3:
 
 def _left_jacobian(phi: Tensor) -> Tensor:
     angle_squared = (phi * phi).sum(-1, keepdim=True).unsqueeze(-1)
-    small = angle_squared < 1e-4
-    safe = torch.where(small, torch.ones_like(angle_squared), angle_squared)
-    angle = safe.sqrt()
-    a = torch.where(small, 0.5 - angle_squared / 24, (1 - angle.cos()) / safe)
-    b = torch.where(small, 1 / 6 - angle_squared / 120, (angle - angle.sin()) / (safe * angle))
+    # a - sin(a) loses its digits early, so the series reach further than in so3.exp.
+    small = angle_squared < 1e-2
+    series = torch.where(small, angle_squared, torch.zeros_like(angle_squared))
+    angle = torch.where(small, torch.ones_like(angle_squared), angle_squared).sqrt()
+    a_series = 1 / 2 - series / 24 * (1 - series / 30 * (1 - series / 56))
+    b_series = 1 / 6 - series / 120 * (1 - series / 42 * (1 - series / 72))
+    a = torch.where(small, a_series, 2 * ((angle / 2).sin() / angle) ** 2)
+    b = torch.where(small, b_series, (angle - angle.sin()) / angle**3)
     skew = so3.hat(phi)
     return torch.eye(3, dtype=phi.dtype, device=phi.device) + a * skew + b * (skew @ skew)

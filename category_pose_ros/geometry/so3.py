@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_SMALL_ANGLE = 1e-3  # below this the Taylor series is exact to float32 and safe to differentiate
+_SMALL_ANGLE = 1e-3  # below this the Taylor series are exact to float64
 
 
 def hat(vector: Tensor) -> Tensor:
@@ -41,7 +41,8 @@ def exp(rotation_vector: Tensor) -> Tensor:
     # sqrt has an infinite derivative at zero, so it never sees one.
     angle = torch.where(small, torch.ones_like(angle_squared), angle_squared).sqrt()
     sine_ratio = torch.where(small, 1 - angle_squared / 6, angle.sin() / angle)
-    cosine_ratio = torch.where(small, 0.5 - angle_squared / 24, (1 - angle.cos()) / angle**2)
+    # 1 - cos(a) = 2 sin(a/2)^2, without the cancellation.
+    cosine_ratio = torch.where(small, 0.5 - angle_squared / 24, 2 * ((angle / 2).sin() / angle) ** 2)
     skew = hat(rotation_vector)
     identity = torch.eye(3, dtype=skew.dtype, device=skew.device)
     return identity + sine_ratio * skew + cosine_ratio * (skew @ skew)
@@ -63,7 +64,9 @@ def log(rotation: Tensor) -> Tensor:
     norm_squared = (imaginary * imaginary).sum(-1, keepdim=True)
     small = norm_squared < _SMALL_ANGLE**2
     norm = torch.where(small, torch.ones_like(norm_squared), norm_squared).sqrt()
-    ratio = torch.where(small, 2 / real.clamp_min(0.5), 2 * torch.atan2(norm, real) / norm)
+    safe_real = real.clamp_min(0.5)  # near 1 where the series is taken
+    series = 2 / safe_real * (1 - norm_squared / (3 * safe_real**2))
+    ratio = torch.where(small, series, 2 * torch.atan2(norm, real) / norm)
     return ratio * imaginary
 
 

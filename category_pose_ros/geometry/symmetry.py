@@ -37,9 +37,11 @@ def canonical(camera_from_object: SE3, symmetry: Symmetry) -> SE3:
     rotation, translation = camera_from_object.rotation, camera_from_object.translation
     z_axis = rotation[..., :, 2]
     to_camera = -translation / translation.norm(dim=-1, keepdim=True).clamp_min(1e-9)
-    x_axis = to_camera - (to_camera * z_axis).sum(-1, keepdim=True) * z_axis
-    length = x_axis.norm(dim=-1, keepdim=True)
-    x_axis = torch.where(length > 1e-6, x_axis / length.clamp_min(1e-6), rotation[..., :, 0])
+    across = _across(to_camera, z_axis)
+    length = across.norm(dim=-1, keepdim=True)
+    # Almost along z little more than rounding is left, and part of that is along z: once more.
+    x_axis = torch.nn.functional.normalize(_across(across / length.clamp_min(1e-6), z_axis), dim=-1)
+    x_axis = torch.where(length > 1e-6, x_axis, rotation[..., :, 0])
     y_axis = torch.linalg.cross(z_axis, x_axis)
     return SE3(torch.stack([x_axis, y_axis, z_axis], dim=-1), translation)
 
@@ -62,3 +64,8 @@ def rotation_distance(first: Tensor, second: Tensor, symmetry: Symmetry) -> Tens
     z_first, z_second = first[..., :, 2], second[..., :, 2]
     sine = torch.linalg.cross(z_first, z_second).norm(dim=-1)
     return torch.atan2(sine, (z_first * z_second).sum(-1))
+
+
+def _across(vector: Tensor, axis: Tensor) -> Tensor:
+    """The part of a vector that is perpendicular to a unit axis."""
+    return vector - (vector * axis).sum(-1, keepdim=True) * axis

@@ -1,0 +1,1 @@
+"""Procedural categories: families of shapes and surfaces, scenes made of them."""

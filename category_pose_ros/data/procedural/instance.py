@@ -1,0 +1,42 @@
+"""One object with its surfaces, centred in its tight box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from category_pose_ros.data.procedural.surfaces import Material
+from category_pose_ros.geometry.mesh import Mesh
+
+Part = tuple[Mesh, Material]
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """An object of a family.
+
+    Attributes:
+        category: its category, or "distractor".
+        parts: meshes in the object frame with their materials.
+        size_m: (3,) tight extent.
+    """
+
+    category: str
+    parts: tuple[Part, ...]
+    size_m: npt.NDArray[np.float64]
+
+    @staticmethod
+    def centred(category: str, parts: list[Part]) -> Instance:
+        """Move parts so that the centre of their tight box is the origin."""
+        points = np.concatenate([mesh.vertices for mesh, _ in parts])
+        low, high = points.min(0), points.max(0)
+        centre = (low + high) / 2
+        moved = tuple((mesh.transformed(np.eye(3, dtype=np.float32), -centre), material) for mesh, material in parts)
+        return Instance(category, moved, (high - low).astype(np.float64))
+
+    def extent(self, rotation: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """Tight extent (3,) along the axes of a frame, given `frame_from_object` (3, 3)."""
+        points = np.concatenate([mesh.vertices for mesh, _ in self.parts]) @ rotation.T
+        return (points.max(0) - points.min(0)).astype(np.float64)

@@ -1,0 +1,122 @@
+"""Cameras for scenes, and what the sensor does to the picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from category_pose_ros.data.procedural import surfaces
+from category_pose_ros.data.procedural.scenes import random_rotation
+from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
+from category_pose_ros.geometry import SE3
+
+Vector = npt.NDArray[np.floating]
+
+
+def look_at(eye: Vector, target: Vector, roll: float = 0.0) -> SE3:
+    """`camera_from_world` of a camera at eye whose optical axis meets the target.
+
+    Args:
+        eye, target: (3,) metres in the world frame, z up.
+        roll: radians about the optical axis; 0 keeps the horizon level.
+    """
+    forward = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    if np.linalg.norm(right) < 1e-6:  # straight down or up: any horizon will do
+        right = np.array([1.0, 0.0, 0.0])
+    right = right / np.linalg.norm(right)
+    down = np.cross(forward, right)
+    c, s = np.cos(roll), np.sin(roll)
+    rotation = np.stack([c * right + s * down, -s * right + c * down, forward])
+    rotation_tensor = torch.from_numpy(rotation).float()
+    return SE3(rotation_tensor, -rotation_tensor @ torch.from_numpy(np.asarray(eye)).float())
+
+
+def random_view(rng: Rng, target: Vector, direction: Vector, distance: float, supported: bool) -> SE3:
+    """A camera that sees the target in a given direction.
+
+    Args:
+        target: (3,) world point.
+        direction: (3,) where the target shall lie in the camera frame, z = 1.
+        distance: metres between camera and target.
+        supported: look down on a table, most of the time with a level horizon.
+    """
+    if supported:
+        elevation = np.radians(rng.triangular(2, 30, 85))
+        azimuth = rng.uniform(-np.pi, np.pi)
+        outward = [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
+        roll = rng.normal(0, 0.12) if rng.random() < 0.85 else rng.uniform(-np.pi, np.pi)
+        centred = look_at(target + distance * np.array(outward), target, roll)
+        rotation = centred.rotation.numpy().astype(np.float64)
+    else:
+        rotation = random_rotation(rng)
+    rotation = _turn_axis_to(direction) @ rotation
+    placed = distance * direction / np.linalg.norm(direction)
+    return SE3(torch.from_numpy(rotation).float(), torch.from_numpy(placed - rotation @ target).float())
+
+
+def degrade(rng: Rng, image: surfaces.Image) -> surfaces.Image:
+    """Exposure, white balance, blur, motion blur, noise, compression, loss of resolution."""
+    result = image.astype(np.float32) / 255
+    gamma, gain = np.exp(rng.normal(0, 0.25)), np.exp(rng.normal(0, 0.2))
+    result = gain * np.power(result + 1e-4, gamma) * np.exp(rng.normal(0, 0.07, 3)).astype(np.float32)
+    if rng.random() < 0.3:
+        grey = result.mean(2, keepdims=True)
+        result = grey + (result - grey) * rng.uniform(0.0, 1.6)
+    if rng.random() < 0.25:  # veiling glare and low contrast
+        result = result * rng.uniform(0.5, 0.9) + rng.uniform(0, 0.25)
+    height, width = image.shape[:2]
+    if rng.random() < 0.35:
+        scale = rng.uniform(0.35, 0.9)
+        small = cv2.resize(result, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        result = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    elif rng.random() < 0.5:
+        result = cv2.GaussianBlur(result, (0, 0), rng.uniform(0.3, 1.6))
+    if rng.random() < 0.12:
+        result = cv2.filter2D(result, -1, _motion_kernel(rng))
+    noise = rng.standard_normal((height, width, 3), dtype=np.float32)
+    result = result + noise * (rng.exponential(0.012) + 0.002)
+    output = (np.clip(result, 0, 1) * 255).astype(np.uint8)
+    if rng.random() < 0.4:
+        _, coded = cv2.imencode(".jpg", output, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 95))])
+        output = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    return output
+
+
+def occlude(rng: Rng, source: TextureSource, image: surfaces.Image, owner: npt.NDArray[np.int32]) -> None:
+    """Put a flat cut-out in front, in place: an ellipse, a bar or a polygon with a texture of its own."""
+    size = image.shape[0]
+    mask = np.zeros(owner.shape, np.uint8)
+    centre = rng.uniform(0.1, 0.9, 2) * size
+    kind = rng.integers(3)
+    if kind == 0:
+        axes = rng.uniform(0.05, 0.25, 2) * size
+        cv2.ellipse(mask, centre.astype(int).tolist(), axes.astype(int).tolist(), rng.uniform(0, 180), 0, 360, 1, -1)
+    elif kind == 1:
+        end = centre + rng.normal(0, 0.6 * size, 2)
+        cv2.line(mask, centre.astype(int).tolist(), end.astype(int).tolist(), 1, int(rng.uniform(0.03, 0.2) * size))
+    else:
+        corners = centre + rng.normal(0, 0.15 * size, (int(rng.integers(3, 7)), 2))
+        cv2.fillPoly(mask, [cv2.convexHull(corners.astype(np.int32))], 1)
+    patch = source.patch(rng, size, size) if rng.random() < 0.5 else np.full_like(image, surfaces.random_colour(rng))
+    image[mask > 0] = patch[mask > 0]
+    owner[mask > 0] = -1
+
+
+def _turn_axis_to(direction: Vector) -> npt.NDArray[np.float64]:
+    """The smallest rotation that takes the optical axis to a direction."""
+    unit = np.asarray(direction, dtype=np.float64) / np.linalg.norm(direction)
+    axis = np.cross([0.0, 0.0, 1.0], unit)
+    rotation, _ = cv2.Rodrigues(axis * (np.arccos(unit[2]) / max(float(np.linalg.norm(axis)), 1e-9)))
+    return np.asarray(rotation, dtype=np.float64)
+
+
+def _motion_kernel(rng: Rng) -> npt.NDArray[np.float32]:
+    length = int(rng.integers(3, 12))
+    kernel = np.zeros((length, length), np.float32)
+    angle, middle = rng.uniform(0, np.pi), (length - 1) / 2
+    for offset in np.linspace(-middle, middle, 3 * length):
+        kernel[round(middle + offset * np.sin(angle)), round(middle + offset * np.cos(angle))] += 1
+    return kernel / kernel.sum()

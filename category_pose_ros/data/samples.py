@@ -1,0 +1,160 @@
+"""Training samples: crops of procedural scenes with a target for every cell of the feature map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from category_pose_ros.config import setting, validate
+from category_pose_ros.data.procedural.scenes import SYMMETRIES, PlacedObject, Scene, make_scene
+from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
+from category_pose_ros.data.procedural.views import degrade, occlude, random_view
+from category_pose_ros.geometry import SE3, Camera
+from category_pose_ros.geometry.box import enter_box
+from category_pose_ros.geometry.symmetry import canonical
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What the training crops look like."""
+
+    size_px: int = setting(128, "Side of the square crops, in pixels.", minimum=64, maximum=640)
+    stride_px: int = setting(8, "Pixels per cell of the feature map.", minimum=1, maximum=32)
+    smallest_px: float = setting(36.0, "Least apparent diagonal of the object aimed at.", minimum=8.0)
+    largest_px: float = setting(118.0, "Greatest apparent diagonal of the object aimed at.", minimum=8.0)
+    views_per_scene: int = setting(2, "Crops rendered of each scene; each is also used mirrored.", minimum=1, maximum=16)
+    supersampling: float = setting(1.2, "Rays per pixel along each image axis.", minimum=1.0, maximum=4.0)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """A batch of crops and targets; S is the side of the feature map.
+
+    Attributes:
+        image: (B, 3, H, W) uint8.
+        category: (B, S, S) int64 index into the categories; -1 is background.
+        box_point: (B, S, S, 3) where the cell's ray enters the object's box, in units of the box.
+        centre: (B, S, S, 2) from the cell to the projected centre of its object, in cells.
+        log_diagonal: (B, S, S) log of the apparent diagonal of the object, in cells.
+    """
+
+    image: Tensor
+    category: Tensor
+    box_point: Tensor
+    centre: Tensor
+    log_diagonal: Tensor
+
+    def mirrored(self) -> Samples:
+        """Left and right exchanged; all categories are their own mirror images in their xz plane."""
+        point = self.box_point.flip(2) * torch.tensor([1.0, -1.0, 1.0])
+        centre = self.centre.flip(2) * torch.tensor([-1.0, 1.0])
+        return Samples(self.image.flip(3), self.category.flip(2), point, centre, self.log_diagonal.flip(2))
+
+    def to(self, device: torch.device) -> Samples:
+        return Samples(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    @staticmethod
+    def cat(parts: Sequence[Samples]) -> Samples:
+        return Samples(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Samples)))
+
+
+class SceneSamples(Dataset[Samples]):
+    """Endless samples: item i depends on the seed and i alone, so that training resumes exactly."""
+
+    def __init__(
+        self, categories: Sequence[str], config: SampleConfig, seed: int, backgrounds: Path | None = None
+    ) -> None:
+        self._categories = tuple(categories)
+        self._config = config
+        self._seed = seed
+        self._backgrounds = backgrounds
+
+    @cached_property
+    def _source(self) -> TextureSource:
+        """Read at first use, so that a worker process reads its own instead of being sent it."""
+        return TextureSource.from_folder(self._backgrounds)
+
+    def __getitem__(self, index: int) -> Samples:
+        rng = np.random.default_rng([self._seed, index])
+        scene = make_scene(rng, self._source, self._categories)
+        views = [view for _ in range(self._config.views_per_scene) for view in self._views(rng, scene)]
+        return Samples.cat(views)
+
+    def _views(self, rng: Rng, scene: Scene) -> list[Samples]:
+        """One rendering and its mirror image, each with occluders and sensor faults of its own."""
+        size = self._config.size_px
+        known = [item for item in scene.objects if item.instance.category in self._categories]
+        camera, camera_from_world = self._aim(rng, known[rng.integers(len(known))], scene.supported)
+        background = self._source.patch(rng, size, size)
+        rendering = scene.render(camera, camera_from_world, background, rng, self._config.supersampling)
+        views = []
+        for _ in range(2):
+            image, owner = rendering.rgb.copy(), rendering.owner.copy()
+            if rng.random() < 0.3:
+                occlude(rng, self._source, image, owner)
+            views.append(self._targets(degrade(rng, image), owner, camera, camera_from_world, scene))
+        return [views[0], views[1].mirrored()]
+
+    def _aim(self, rng: Rng, item: PlacedObject, supported: bool) -> tuple[Camera, SE3]:
+        """A crop's camera: the object somewhere in it, itself somewhere in a wider image."""
+        size = self._config.size_px
+        diagonal = float(np.linalg.norm(item.instance.size_m))
+        distance = max(np.exp(rng.uniform(np.log(0.25), np.log(1.8))), 1.8 * diagonal)
+        apparent = np.exp(rng.uniform(np.log(self._config.smallest_px), np.log(self._config.largest_px)))
+        focal = apparent * distance / diagonal
+        direction = np.array([*np.clip(rng.normal(0, 0.22, 2), -0.55, 0.55), 1.0])
+        focal /= np.linalg.norm(direction)
+        reach = max(size - 0.6 * apparent, 0.2 * size) / 2
+        aim = (size - 1) / 2 + rng.uniform(-reach, reach, 2)
+        centre = aim - focal * direction[:2]
+        camera = Camera(focal, focal, float(centre[0]), float(centre[1]), size, size)
+        target = item.world_from_object.translation.numpy().astype(np.float64)
+        return camera, random_view(rng, target, direction, distance, supported)
+
+    def _targets(
+        self, image: npt.NDArray[np.uint8], owner: npt.NDArray[np.int32], camera: Camera, view: SE3, scene: Scene
+    ) -> Samples:
+        cells = self._config.size_px // self._config.stride_px
+        cell_camera = camera.resized(cells, cells)
+        # A cell belongs to what its centre sees.
+        cell_owner = cv2.resize(owner, (cells, cells), interpolation=cv2.INTER_NEAREST_EXACT)
+        rows, columns = torch.meshgrid(torch.arange(cells), torch.arange(cells), indexing="ij")
+        pixels = torch.stack([columns, rows], -1).float()  # (S, S, 2)
+        rays = cell_camera.rays(pixels)
+        category = torch.full((cells, cells), -1)
+        box_point, centre = torch.zeros(cells, cells, 3), torch.zeros(cells, cells, 2)
+        log_diagonal = torch.zeros(cells, cells)
+        for number in np.unique(cell_owner[cell_owner >= 0]):
+            item = scene.objects[number]
+            name = item.instance.category
+            if name not in self._categories:
+                continue
+            mask = torch.from_numpy(cell_owner == number)
+            camera_from_object, size_m = canonical_box(view @ item.world_from_object, item)
+            point, _ = enter_box(camera_from_object, size_m, rays[mask])
+            category[mask] = self._categories.index(name)
+            box_point[mask] = point
+            centre[mask] = cell_camera.project(camera_from_object.translation) - pixels[mask]
+            apparent = cell_camera.fx * size_m.norm() / camera_from_object.translation[2]
+            log_diagonal[mask] = apparent.log()
+        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return Samples(tensor[None], category[None], box_point[None], centre[None], log_diagonal[None])
+
+
+def canonical_box(camera_from_object: SE3, item: PlacedObject) -> tuple[SE3, Tensor]:
+    """The pose that we want as the answer, and the object's extent (3,) along its axes."""
+    pose = canonical(camera_from_object, SYMMETRIES[item.instance.category])
+    canonical_from_object = (pose.inverse() @ camera_from_object).rotation.numpy()
+    return pose, torch.from_numpy(item.instance.extent(canonical_from_object)).float()

@@ -1,0 +1,98 @@
+"""Feature backbone: a slim residual network with a feature pyramid, stride 8.
+
+Basic blocks as in ResNet-18 (He et al. 2016) with about half its width, and a top-down pyramid
+(Lin et al. 2017) that brings the context of stride 32 back to stride 8. Plain 3x3 convolutions
+and batch norm only, so that it runs in bfloat16 and folds for inference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from category_pose_ros.config import setting, validate
+
+STRIDE_PX = 8
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Size of the network; stored in the model file."""
+
+    width: int = setting(48, "Channels at stride 4; deeper stages have 2, 4 and 5 times as many.", minimum=8)
+    pyramid: int = setting(96, "Channels of the feature pyramid.", minimum=8)
+    feature: int = setting(48, "Length of a feature vector.", minimum=4)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """What the network says about each cell, (B, ..., h, w) with h = H / 8.
+
+    Attributes:
+        feature: (B, C, h, w) unit vectors.
+        centre: (B, 2, h, w) vote for the projected centre of the object, in cells from this one.
+        log_diagonal: (B, h, w) vote for the log of the object's apparent diagonal, in cells.
+    """
+
+    feature: Tensor
+    centre: Tensor
+    log_diagonal: Tensor
+
+
+class Backbone(nn.Module):
+    """Image to feature map. Height and width must be multiples of 32."""
+
+    def __init__(self, config: BackboneConfig = BackboneConfig()) -> None:
+        super().__init__()
+        widths = [config.width * factor for factor in (1, 2, 4, 5)]
+        self.stem = _convolution(3, 32, stride=2)
+        self.stages = nn.ModuleList(
+            nn.Sequential(_Block(before, after, stride=2), _Block(after, after))
+            for before, after in zip([32, *widths], widths, strict=False)
+        )
+        self.laterals = nn.ModuleList(nn.Conv2d(width, config.pyramid, 1) for width in widths[1:])
+        self.merges = nn.ModuleList(_convolution(config.pyramid, config.pyramid) for _ in range(2))
+        self.neck = _convolution(config.pyramid, config.pyramid)
+        self.feature_head = nn.Conv2d(config.pyramid, config.feature, 1)
+        self.vote_head = nn.Conv2d(config.pyramid, 3, 1)
+
+    def forward(self, image: Tensor) -> FeatureMap:
+        """Args: image (B, 3, H, W) uint8 RGB."""
+        scaled = (image.to(self.feature_head.weight.dtype) - 118.0) / 60.0
+        x = self.stem(scaled.contiguous(memory_format=torch.channels_last))
+        levels = []
+        for stage in self.stages:
+            x = stage(x)
+            levels.append(x)
+        top: Tensor = self.laterals[2](levels[3])
+        for lateral, merge, level in ((self.laterals[1], self.merges[1], levels[2]), (self.laterals[0], self.merges[0], levels[1])):
+            top = merge(lateral(level) + functional.interpolate(top, scale_factor=2.0, mode="nearest"))
+        x = self.neck(top)
+        feature = functional.normalize(self.feature_head(x).float(), dim=1)
+        votes = self.vote_head(x).float()
+        return FeatureMap(feature, votes[:, :2] * 4, votes[:, 2] + 2)
+
+
+class _Block(nn.Module):
+    def __init__(self, before: int, after: int, stride: int = 1) -> None:
+        super().__init__()
+        self.first = _convolution(before, after, stride=stride)
+        self.second = nn.Sequential(nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after))
+        self.shortcut = nn.Identity()
+        if before != after or stride != 1:
+            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride=stride, bias=False), nn.BatchNorm2d(after))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+def _convolution(before: int, after: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
+    )

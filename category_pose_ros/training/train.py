@@ -1,0 +1,201 @@
+"""Training of the neural mesh model: one loop, read from top to bottom.
+
+A run lives in a folder: `checkpoint.pt` (replaced atomically), `log.csv`, `log.png` and, at the
+end, `model.safetensors`. Started again with the same settings it goes on where it was: every
+sample depends on the seed and its number alone, so a run that was killed ends with the same
+weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from category_pose_ros.config import section, setting, to_dict, validate
+from category_pose_ros.data.samples import SampleConfig, Samples, SceneSamples
+from category_pose_ros.models.backbone import Backbone, BackboneConfig
+from category_pose_ros.models.checkpoint import NeuralMeshModel, save_model
+from category_pose_ros.models.neural_mesh import NeuralMeshes
+from category_pose_ros.training.losses import neural_mesh_loss
+from category_pose_ros.training.priors import category_info
+
+_LOG_FIELDS = ("step", "images", "seconds", "learning_rate", "total", "object", "clutter", "centre", "diagonal")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the neural mesh model is trained."""
+
+    categories: tuple[str, ...] = setting(("bottle", "can", "mug"), "Categories to learn.")
+    steps: int = setting(10000, "Optimisation steps.", minimum=1)
+    scenes_per_batch: int = setting(8, "Scenes per batch; each gives several crops.", minimum=1)
+    learning_rate: float = setting(2e-3, "Peak learning rate of AdamW.", minimum=0.0)
+    weight_decay: float = setting(1e-2, "Weight decay of AdamW.", minimum=0.0)
+    warmup_steps: int = setting(200, "Steps of linear warm-up; a cosine follows.", minimum=0)
+    average_decay: float = setting(0.999, "Decay of the moving average of weights that is shipped.", minimum=0.0)
+    seed: int = setting(1, "Decides the initial weights and every sample.", minimum=0)
+    checkpoint_every: int = setting(200, "Steps between checkpoints.", minimum=1)
+    device: str = setting("cpu", "Device to train on.", choices=("cpu", "cuda"))
+    bfloat16: bool = setting(True, "Convolutions in bfloat16.")
+    workers: int = setting(1, "Processes that render samples.", minimum=0)
+    threads: int = setting(1, "CPU threads of the optimisation.", minimum=1)
+    samples: SampleConfig = section(SampleConfig)
+    backbone: BackboneConfig = section(BackboneConfig)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+class _Model(nn.Module):
+    """Backbone and meshes as one module, so that one optimiser and one average hold both."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.backbone = Backbone(config.backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.meshes = NeuralMeshes(tuple(map(category_info, config.categories)), config.backbone.feature)
+
+
+def train(config: TrainConfig, output: Path, backgrounds: Path | None = None) -> Path:
+    """Train, or go on training, in a folder.
+
+    Args:
+        output: folder of the run.
+        backgrounds: folder of photographs to put behind objects and on them; None: noise instead.
+
+    Returns:
+        Path of the finished model file.
+    """
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    output.mkdir(parents=True, exist_ok=True)
+    device = torch.device(config.device)
+    model = _Model(config).to(device)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay), use_buffers=True)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    step, seconds = _resume(output, model, average, optimiser)
+    started = time.monotonic() - seconds
+    dataset = SceneSamples(config.categories, config.samples, config.seed, backgrounds)
+    bar = tqdm(total=config.steps, initial=step, desc="training", unit="step", dynamic_ncols=True)
+    for batch in _batches(dataset, config, step):
+        model.train()
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(config, step)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
+            features = model.backbone(batch.image.to(device))
+        losses = neural_mesh_loss(features, model.meshes, batch.to(device))
+        optimiser.zero_grad()
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        average.update_parameters(model)
+        step += 1
+        bar.update()
+        if step % 20 == 0 or step == config.steps:
+            values = {name: float(getattr(losses, name)) for name in _LOG_FIELDS[4:]}
+            bar.set_postfix(values)
+            row = {"step": step, "images": step * len(batch.image), "seconds": round(time.monotonic() - started, 1)}
+            _append_log(output / "log.csv", {**row, "learning_rate": learning_rate(config, step - 1), **values})
+        if step % config.checkpoint_every == 0 or step == config.steps:
+            _checkpoint(output, model, average, optimiser, step, time.monotonic() - started)
+            _export(output, average, config, step, time.monotonic() - started, backgrounds)
+    bar.close()
+    return output / "model.safetensors"
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def _batches(dataset: SceneSamples, config: TrainConfig, first_step: int) -> Iterator[Samples]:
+    numbers = range(first_step * config.scenes_per_batch, config.steps * config.scenes_per_batch)
+    loader = DataLoader(
+        dataset,
+        batch_size=config.scenes_per_batch,
+        sampler=numbers,
+        num_workers=config.workers,
+        collate_fn=Samples.cat,
+        prefetch_factor=4 if config.workers else None,
+        worker_init_fn=_one_thread,
+        # A forked worker would inherit OpenCV's and OpenMP's locks as they happen to stand.
+        multiprocessing_context="spawn" if config.workers else None,
+    )
+    return iter(loader)
+
+
+def _one_thread(worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def _resume(
+    output: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[int, float]:
+    """Load the last checkpoint, if any, and cut the log back to it."""
+    path = output / "checkpoint.pt"
+    if not path.is_file():
+        return 0, 0.0
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    with (output / "log.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= state["step"]]
+    (output / "log.csv").unlink()
+    for row in rows:
+        _append_log(output / "log.csv", row)
+    return state["step"], state["seconds"]
+
+
+def _checkpoint(
+    output: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, step: int, seconds: float
+) -> None:
+    """Written beside and renamed, so that a kill at any moment leaves a whole file."""
+    state = {"model": model.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
+    torch.save({**state, "step": step, "seconds": seconds}, output / "checkpoint.tmp")
+    os.replace(output / "checkpoint.tmp", output / "checkpoint.pt")
+
+
+def _export(
+    output: Path, average: AveragedModel, config: TrainConfig, step: int, seconds: float, backgrounds: Path | None
+) -> None:
+    model = average.module
+    record = {
+        "settings": to_dict(config),
+        "steps_done": step,
+        "seconds": round(seconds),
+        "photographs": backgrounds is not None,
+        "torch": torch.__version__,
+    }
+    save_model(output / "model.tmp", NeuralMeshModel(model.backbone, model.meshes, config.backbone, record))
+    os.replace(output / "model.tmp", output / "model.safetensors")
+
+
+def _append_log(path: Path, row: dict[str, Any]) -> None:
+    new = not path.is_file()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, _LOG_FIELDS)
+        if new:
+            writer.writeheader()
+        writer.writerow({name: _short(row[name]) for name in _LOG_FIELDS})
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
