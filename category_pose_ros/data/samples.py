@@ -29,10 +29,16 @@ class SampleConfig:
 
     size_px: int = setting(128, "Side of the square crops, in pixels.", minimum=64, maximum=640)
     stride_px: int = setting(8, "Pixels per cell of the feature map.", minimum=1, maximum=32)
-    smallest_px: float = setting(36.0, "Least apparent diagonal of the object aimed at.", minimum=8.0)
+    smallest_px: float = setting(46.0, "Least apparent diagonal of the object aimed at.", minimum=8.0)
     largest_px: float = setting(118.0, "Greatest apparent diagonal of the object aimed at.", minimum=8.0)
-    views_per_scene: int = setting(2, "Crops rendered of each scene; each is also used mirrored.", minimum=1, maximum=16)
-    supersampling: float = setting(1.2, "Rays per pixel along each image axis.", minimum=1.0, maximum=4.0)
+    centred: float = setting(
+        0.65, "Share of crops that are centred on their object at one size, as refinement sees them.", minimum=0.0, maximum=1.0
+    )
+    centred_px: float = setting(92.0, "Apparent diagonal of the object in a centred crop.", minimum=8.0)
+    views_per_scene: int = setting(
+        2, "Crops rendered of each scene; each is also used mirrored.", minimum=1, maximum=16
+    )
+    supersampling: float = setting(1.1, "Rays per pixel along each image axis.", minimum=1.0, maximum=4.0)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -112,12 +118,15 @@ class SceneSamples(Dataset[Samples]):
         size = self._config.size_px
         diagonal = float(np.linalg.norm(item.instance.size_m))
         distance = max(np.exp(rng.uniform(np.log(0.25), np.log(1.8))), 1.8 * diagonal)
-        apparent = np.exp(rng.uniform(np.log(self._config.smallest_px), np.log(self._config.largest_px)))
-        focal = apparent * distance / diagonal
         direction = np.array([*np.clip(rng.normal(0, 0.22, 2), -0.55, 0.55), 1.0])
-        focal /= np.linalg.norm(direction)
-        reach = max(size - 0.6 * apparent, 0.2 * size) / 2
-        aim = (size - 1) / 2 + rng.uniform(-reach, reach, 2)
+        if rng.random() < self._config.centred:
+            apparent = self._config.centred_px * np.exp(rng.normal(0, 0.15))
+            aim = (size - 1) / 2 + rng.normal(0, 0.06 * size, 2)
+        else:
+            apparent = np.exp(rng.uniform(np.log(self._config.smallest_px), np.log(self._config.largest_px)))
+            reach = max(size - 0.6 * apparent, 0.2 * size) / 2
+            aim = (size - 1) / 2 + rng.uniform(-reach, reach, 2)
+        focal = apparent * distance / (diagonal * np.linalg.norm(direction))
         centre = aim - focal * direction[:2]
         camera = Camera(focal, focal, float(centre[0]), float(centre[1]), size, size)
         target = item.world_from_object.translation.numpy().astype(np.float64)
@@ -141,8 +150,11 @@ class SceneSamples(Dataset[Samples]):
             name = item.instance.category
             if name not in self._categories:
                 continue
-            mask = torch.from_numpy(cell_owner == number)
             camera_from_object, size_m = canonical_box(view @ item.world_from_object, item)
+            # An object so near that its centre is beside or behind the camera has no apparent size.
+            if camera_from_object.translation[2] < 0.25 * size_m.norm():
+                continue
+            mask = torch.from_numpy(cell_owner == number)
             point, _ = enter_box(camera_from_object, size_m, rays[mask])
             category[mask] = self._categories.index(name)
             box_point[mask] = point

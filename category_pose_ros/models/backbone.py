@@ -71,8 +71,10 @@ class Backbone(nn.Module):
             x = stage(x)
             levels.append(x)
         top: Tensor = self.laterals[2](levels[3])
-        for lateral, merge, level in ((self.laterals[1], self.merges[1], levels[2]), (self.laterals[0], self.merges[0], levels[1])):
-            top = merge(lateral(level) + functional.interpolate(top, scale_factor=2.0, mode="nearest"))
+        for k in (1, 0):
+            top = self.merges[k](
+                self.laterals[k](levels[k + 1]) + functional.interpolate(top, scale_factor=2.0, mode="nearest")
+            )
         x = self.neck(top)
         feature = functional.normalize(self.feature_head(x).float(), dim=1)
         votes = self.vote_head(x).float()
@@ -84,7 +86,7 @@ class _Block(nn.Module):
         super().__init__()
         self.first = _convolution(before, after, stride=stride)
         self.second = nn.Sequential(nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after))
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if before != after or stride != 1:
             self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride=stride, bias=False), nn.BatchNorm2d(after))
 

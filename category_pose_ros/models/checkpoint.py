@@ -68,15 +68,16 @@ def load_model(path: Path) -> NeuralMeshModel:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         header = json.loads(metadata["category_pose_ros"])
-        if header["format_version"] != FORMAT_VERSION:
-            got = header["format_version"]
-            raise ValueError(f"model: {path} has format version {got}, expected {FORMAT_VERSION}")
-        return _assemble(header, tensors)
+        version = header["format_version"]
+        model = _assemble(header, tensors) if version == FORMAT_VERSION else None
     except KeyError as error:
         raise ValueError(f"model: {path} is not a model of this package, {error} is missing") from error
-    except (SafetensorError, json.JSONDecodeError, RuntimeError, TypeError) as error:
+    except (SafetensorError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         summary = str(error).splitlines()[0]
         raise ValueError(f"model: {path} is damaged: {summary}") from error
+    if model is None:
+        raise ValueError(f"model: {path} has format version {version}, expected {FORMAT_VERSION}")
+    return model
 
 
 def _assemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> NeuralMeshModel:

@@ -54,7 +54,9 @@ class NeuralMeshes(nn.Module):
     normals: Tensor
     category: Tensor
 
-    def __init__(self, infos: tuple[CategoryInfo, ...], feature: int, vertex_count: int = 320, clutter_count: int = 12) -> None:
+    def __init__(
+        self, infos: tuple[CategoryInfo, ...], feature: int, vertex_count: int = 320, clutter_count: int = 12
+    ) -> None:
         super().__init__()
         self.infos = infos
         grids = [cuboid_grid(np.exp(info.log_size_mean.numpy()), vertex_count) for info in infos]

@@ -47,17 +47,22 @@ def neural_mesh_loss(output: FeatureMap, meshes: NeuralMeshes, target: Samples, 
 
     log_probability = functional.log_softmax(feature[on_object] @ table.T / TEMPERATURE, dim=-1)  # (M, V + K)
     weights = vertex_weights(meshes, category[on_object], point[on_object], spread)  # (M, V)
-    object_loss = -(weights * log_probability[:, :vertices]).sum(-1).mean()
+    object_loss = -_mean((weights * log_probability[:, :vertices]).sum(-1))
     log_background = functional.log_softmax(feature[background] @ table.T / TEMPERATURE, dim=-1)
-    clutter_loss = -torch.logsumexp(log_background[:, vertices:], dim=-1).mean()
+    clutter_loss = -_mean(torch.logsumexp(log_background[:, vertices:], dim=-1))
 
     centre = output.centre.permute(0, 2, 3, 1).flatten(0, 2)[on_object]
     size = target.log_diagonal.flatten()[on_object].exp().unsqueeze(-1)
-    centre_loss = ((centre - target.centre.flatten(0, 2)[on_object]) / size).abs().mean()
+    centre_loss = _mean(((centre - target.centre.flatten(0, 2)[on_object]) / size).abs())
     diagonal = output.log_diagonal.flatten()[on_object]
-    diagonal_loss = (diagonal - target.log_diagonal.flatten()[on_object]).abs().mean()
+    diagonal_loss = _mean((diagonal - target.log_diagonal.flatten()[on_object]).abs())
     total = object_loss + clutter_loss + 2 * centre_loss + diagonal_loss
     return Losses(total, object_loss, clutter_loss, centre_loss, diagonal_loss)
+
+
+def _mean(values: Tensor) -> Tensor:
+    """The mean, 0 of nothing: a small batch may hold no object, or no background."""
+    return values.mean() if values.numel() else values.sum()
 
 
 def vertex_weights(meshes: NeuralMeshes, category: Tensor, point: Tensor, spread: float) -> Tensor:

@@ -12,13 +12,13 @@ import csv
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -32,6 +32,7 @@ from category_pose_ros.training.losses import neural_mesh_loss
 from category_pose_ros.training.priors import category_info
 
 _LOG_FIELDS = ("step", "images", "seconds", "learning_rate", "total", "object", "clutter", "centre", "diagonal")
+_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class TrainConfig:
     """How the neural mesh model is trained."""
 
     categories: tuple[str, ...] = setting(("bottle", "can", "mug"), "Categories to learn.")
-    steps: int = setting(10000, "Optimisation steps.", minimum=1)
+    steps: int = setting(8500, "Optimisation steps.", minimum=1)
     scenes_per_batch: int = setting(8, "Scenes per batch; each gives several crops.", minimum=1)
-    learning_rate: float = setting(2e-3, "Peak learning rate of AdamW.", minimum=0.0)
+    learning_rate: float = setting(1e-3, "Peak learning rate of AdamW.", minimum=0.0)
     weight_decay: float = setting(1e-2, "Weight decay of AdamW.", minimum=0.0)
     warmup_steps: int = setting(200, "Steps of linear warm-up; a cosine follows.", minimum=0)
     average_decay: float = setting(0.999, "Decay of the moving average of weights that is shipped.", minimum=0.0)
@@ -49,7 +50,7 @@ class TrainConfig:
     checkpoint_every: int = setting(200, "Steps between checkpoints.", minimum=1)
     device: str = setting("cpu", "Device to train on.", choices=("cpu", "cuda"))
     bfloat16: bool = setting(True, "Convolutions in bfloat16.")
-    workers: int = setting(1, "Processes that render samples.", minimum=0)
+    workers: int = setting(2, "Processes that render samples.", minimum=0)
     threads: int = setting(1, "CPU threads of the optimisation.", minimum=1)
     samples: SampleConfig = section(SampleConfig)
     backbone: BackboneConfig = section(BackboneConfig)
@@ -82,7 +83,7 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None) ->
     output.mkdir(parents=True, exist_ok=True)
     device = torch.device(config.device)
     model = _Model(config).to(device)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay), use_buffers=True)
+    average = AveragedModel(model, multi_avg_fn=_moving_average(config.average_decay), use_buffers=True)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, seconds = _resume(output, model, average, optimiser)
     started = time.monotonic() - seconds
@@ -96,20 +97,25 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None) ->
             features = model.backbone(batch.image.to(device))
         losses = neural_mesh_loss(features, model.meshes, batch.to(device))
         optimiser.zero_grad()
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        losses.total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         average.update_parameters(model)
         step += 1
         bar.update()
         if step % 20 == 0 or step == config.steps:
-            values = {name: float(getattr(losses, name)) for name in _LOG_FIELDS[4:]}
+            values = {name: getattr(losses, name).item() for name in _LOG_FIELDS[4:]}
+            if not math.isfinite(values["total"]):
+                raise FloatingPointError(
+                    f"the loss is {values['total']} at step {step}; the checkpoint before is whole"
+                )
             bar.set_postfix(values)
             row = {"step": step, "images": step * len(batch.image), "seconds": round(time.monotonic() - started, 1)}
             _append_log(output / "log.csv", {**row, "learning_rate": learning_rate(config, step - 1), **values})
         if step % config.checkpoint_every == 0 or step == config.steps:
-            _checkpoint(output, model, average, optimiser, step, time.monotonic() - started)
+            # In this order: after a kill between the two, the steps are done and exported again.
             _export(output, average, config, step, time.monotonic() - started, backgrounds)
+            _checkpoint(output, model, average, optimiser, step, time.monotonic() - started)
     bar.close()
     return output / "model.safetensors"
 
@@ -120,6 +126,20 @@ def learning_rate(config: TrainConfig, step: int) -> float:
         return config.learning_rate * (step + 1) / config.warmup_steps
     progress = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def _moving_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
+    """Exponential average of weights and statistics; integers are copied, since their average is cut off."""
+    blend = get_ema_multi_avg_fn(decay)
+
+    def update(averaged: _Tensors, current: _Tensors, count: Tensor | int) -> None:
+        if averaged[0].is_floating_point():
+            blend(averaged, current, count)
+        else:
+            for old, new in zip(averaged, current, strict=True):
+                old.copy_(new)
+
+    return update
 
 
 def _batches(dataset: SceneSamples, config: TrainConfig, first_step: int) -> Iterator[Samples]:
@@ -145,22 +165,17 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _resume(
-    output: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[int, float]:
+def _resume(output: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
     """Load the last checkpoint, if any, and cut the log back to it."""
     path = output / "checkpoint.pt"
     if not path.is_file():
+        _cut_log(output / "log.csv", 0)
         return 0, 0.0
     state: dict[str, Any] = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimiser.load_state_dict(state["optimiser"])
-    with (output / "log.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= state["step"]]
-    (output / "log.csv").unlink()
-    for row in rows:
-        _append_log(output / "log.csv", row)
+    _cut_log(output / "log.csv", state["step"])
     return state["step"], state["seconds"]
 
 
@@ -176,7 +191,7 @@ def _checkpoint(
 def _export(
     output: Path, average: AveragedModel, config: TrainConfig, step: int, seconds: float, backgrounds: Path | None
 ) -> None:
-    model = average.module
+    model = cast(_Model, average.module)
     record = {
         "settings": to_dict(config),
         "steps_done": step,
@@ -186,6 +201,22 @@ def _export(
     }
     save_model(output / "model.tmp", NeuralMeshModel(model.backbone, model.meshes, config.backbone, record))
     os.replace(output / "model.tmp", output / "model.safetensors")
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Drop the rows after a step, which will be done again, and a last row that a kill cut short."""
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if None not in row.values() and int(row["step"]) <= step]
+    rest = path.with_suffix(".tmp")
+    rest.unlink(missing_ok=True)
+    for row in rows:
+        _append_log(rest, row)
+    if rows:
+        os.replace(rest, path)
+    else:
+        path.unlink()
 
 
 def _append_log(path: Path, row: dict[str, Any]) -> None:

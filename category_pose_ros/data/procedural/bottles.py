@@ -6,7 +6,8 @@ import numpy as np
 
 from category_pose_ros.data.procedural import shapes, surfaces
 from category_pose_ros.data.procedural.instance import Instance, Part
-from category_pose_ros.data.procedural.surfaces import Image, Material, Rng, TextureSource
+from category_pose_ros.data.procedural.surfaces import Image, Rng, TextureSource
+from category_pose_ros.rendering.raytracer import Material
 
 
 def make_bottle(rng: Rng, source: TextureSource) -> Instance:
@@ -80,9 +81,7 @@ def _skin(rng: Rng, source: TextureSource, kind: str) -> Material:
     return surfaces.finish(rng, texture)
 
 
-def _label(
-    rng: Rng, source: TextureSource, body: shapes.Curve, base: Image, squareness: float, oval: float
-) -> Part:
+def _label(rng: Rng, source: TextureSource, body: shapes.Curve, base: Image, squareness: float, oval: float) -> Part:
     """A sleeve a little outside the body, between foot and shoulder."""
     widest = body[:, 0].argmax()
     shoulder = max(float(body[widest, 1]), 0.4 * float(body[-1, 1]))

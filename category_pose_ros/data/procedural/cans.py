@@ -6,7 +6,8 @@ import numpy as np
 
 from category_pose_ros.data.procedural import shapes, surfaces
 from category_pose_ros.data.procedural.instance import Instance, Part
-from category_pose_ros.data.procedural.surfaces import Image, Material, Rng, TextureSource
+from category_pose_ros.data.procedural.surfaces import Image, Rng, TextureSource
+from category_pose_ros.rendering.raytracer import Material
 
 
 def make_can(rng: Rng, source: TextureSource) -> Instance:
@@ -20,7 +21,14 @@ def _drink_can(rng: Rng, source: TextureSource) -> Instance:
     neck = rng.uniform(0.74, 0.9) * radius
     slope, foot = rng.uniform(0.08, 0.18) * height, rng.uniform(0.04, 0.09) * height
     side = np.array(
-        [[neck * 0.95, 0.0], [neck, 0.002], [radius, foot], [radius, height - slope], [neck, height - 0.002], [neck, height]]
+        [
+            [neck * 0.95, 0.0],
+            [neck, 0.002],
+            [radius, foot],
+            [radius, height - slope],
+            [neck, height - 0.002],
+            [neck, height],
+        ]
     )
     recess = rng.uniform(0.003, 0.007)
     lid = np.array([[neck, height], [neck * 0.93, height], [neck * 0.9, height - recess], [0.0, height - recess]])

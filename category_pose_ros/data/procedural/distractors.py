@@ -7,6 +7,7 @@ import numpy as np
 from category_pose_ros.data.procedural import shapes, surfaces
 from category_pose_ros.data.procedural.instance import Instance, Part
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
+from category_pose_ros.rendering.raytracer import Material
 
 
 def make_distractor(rng: Rng, source: TextureSource) -> Instance:
@@ -31,7 +32,7 @@ def make_fingers(rng: Rng, source: TextureSource) -> Instance:
     return Instance.centred("distractor", [*parts, (palm, material)])
 
 
-def _surface(rng: Rng, source: TextureSource) -> surfaces.Material:
+def _surface(rng: Rng, source: TextureSource) -> Material:
     texture = surfaces.plain(rng) if rng.random() < 0.35 else surfaces.patterned(rng, source)
     return surfaces.finish(rng, texture)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from category_pose_ros.data.procedural.surfaces import Material
 from category_pose_ros.geometry.mesh import Mesh
+from category_pose_ros.rendering.raytracer import Material
 
 Part = tuple[Mesh, Material]
 

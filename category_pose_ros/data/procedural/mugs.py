@@ -6,8 +6,9 @@ import numpy as np
 
 from category_pose_ros.data.procedural import shapes, surfaces
 from category_pose_ros.data.procedural.instance import Instance, Part
-from category_pose_ros.data.procedural.surfaces import Material, Rng, TextureSource
+from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
 from category_pose_ros.geometry.mesh import Mesh
+from category_pose_ros.rendering.raytracer import Material
 
 
 def make_mug(rng: Rng, source: TextureSource) -> Instance:

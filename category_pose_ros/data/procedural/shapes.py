@@ -70,7 +70,8 @@ def sweep(path: Curve, radii: tuple[float, float], sectors: int = 10) -> Mesh:
 def box(size: npt.ArrayLike) -> Mesh:
     """An axis-aligned box around the origin; each face carries the whole texture."""
     half = np.asarray(size, dtype=np.float64) / 2
-    vertices, normals, uv, faces = [], [], [], []
+    vertices, normals, uv = [], [], []
+    faces: list[npt.NDArray[np.int64]] = []
     for axis in range(3):
         first, second = (axis + 1) % 3, (axis + 2) % 3
         for sign in (-1, 1):

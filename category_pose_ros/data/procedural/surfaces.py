@@ -156,7 +156,9 @@ def _letter(rng: Rng, image: Image) -> None:
     flipped = np.ascontiguousarray(image[::-1])
     origin = (int(rng.integers(-10, 90)), int(rng.integers(15, TEXTURE_SIZE)))
     scale, thickness = float(rng.uniform(0.3, 1.4)), int(rng.integers(1, 4))
-    cv2.putText(flipped, text, origin, int(rng.integers(0, 5)), scale, random_colour(rng).tolist(), thickness, cv2.LINE_AA)
+    cv2.putText(
+        flipped, text, origin, int(rng.integers(0, 5)), scale, random_colour(rng).tolist(), thickness, cv2.LINE_AA
+    )
     image[:] = flipped[::-1]
 
 

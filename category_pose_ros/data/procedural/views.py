@@ -65,19 +65,20 @@ def degrade(rng: Rng, image: surfaces.Image) -> surfaces.Image:
     if rng.random() < 0.3:
         grey = result.mean(2, keepdims=True)
         result = grey + (result - grey) * rng.uniform(0.0, 1.6)
-    if rng.random() < 0.25:  # veiling glare and low contrast
+    if rng.random() < 0.15:  # veiling glare and low contrast
         result = result * rng.uniform(0.5, 0.9) + rng.uniform(0, 0.25)
     height, width = image.shape[:2]
-    if rng.random() < 0.35:
-        scale = rng.uniform(0.35, 0.9)
+    blur = rng.random()
+    if blur < 0.2:
+        scale = rng.uniform(0.4, 0.9)
         small = cv2.resize(result, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         result = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-    elif rng.random() < 0.5:
-        result = cv2.GaussianBlur(result, (0, 0), rng.uniform(0.3, 1.6))
-    if rng.random() < 0.12:
+    elif blur < 0.5:
+        result = cv2.GaussianBlur(result, (0, 0), rng.uniform(0.3, 1.3))
+    elif blur < 0.58:
         result = cv2.filter2D(result, -1, _motion_kernel(rng))
     noise = rng.standard_normal((height, width, 3), dtype=np.float32)
-    result = result + noise * (rng.exponential(0.012) + 0.002)
+    result = result + noise * (rng.exponential(0.008) + 0.002)
     output = (np.clip(result, 0, 1) * 255).astype(np.uint8)
     if rng.random() < 0.4:
         _, coded = cv2.imencode(".jpg", output, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 95))])

@@ -1,0 +1,39 @@
+"""Frames with ground truth: what training learns from and evaluation compares with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from category_pose_ros.geometry import SE3
+from category_pose_ros.records import Frame
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruthObject:
+    """One annotated object.
+
+    Attributes:
+        category: name of its category.
+        camera_from_object: pose of the centre of its tight box, float64, batch shape ().
+        size_m: (3,) float64, extent along the object's x, y, z in metres.
+        ignore: neither a hit nor a miss for whoever reports it.
+        visible_fraction: share of its silhouette that is seen, in [0, 1]; None where unknown.
+    """
+
+    category: str
+    camera_from_object: SE3
+    size_m: npt.NDArray[np.float64]
+    ignore: bool = False
+    visible_fraction: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedFrame:
+    """A frame, what is in it, and the name under which reports speak of it."""
+
+    frame: Frame
+    objects: tuple[GroundTruthObject, ...]
+    name: str

@@ -1,0 +1,145 @@
+"""BOP-style scene folders as annotated frames.
+
+Layout: `rgb/000000.(png|jpg)`, `depth/000000.png` where there is depth, `scene_camera.json`,
+`scene_gt.json`, `scene_gt_info.json`. Beyond BOP (Hodan et al., ECCV 2018) every object carries
+its `category` and `size_m`, and an object with `"ignore": true` is neither a hit nor a miss.
+Files hold millimetres, records hold metres.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
+from category_pose_ros.data.images import read_depth, read_rgb
+from category_pose_ros.geometry import SE3, Camera
+from category_pose_ros.records import Frame
+
+_ROTATION_TOLERANCE = 1e-2  # files round their matrices to four digits and more
+
+
+class BopScene(Sequence[AnnotatedFrame]):
+    """The annotated frames of a scene folder, ordered by image number; images are read on demand.
+
+    Raises:
+        ValueError: a file is missing or damaged; the message names it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_dir():
+            raise ValueError(f"{path}: expected a BOP-style scene folder, found none")
+        self._cameras = _read_json(path / "scene_camera.json", dict)
+        self._ground_truth = _read_json(path / "scene_gt.json", list)
+        info_path = path / "scene_gt_info.json"
+        self._info = _read_json(info_path, list) if info_path.exists() else {}
+        try:
+            self.image_ids = sorted(int(key) for key in self._ground_truth)
+        except ValueError as error:
+            raise ValueError(f"{path / 'scene_gt.json'}: expected image numbers as keys: {error}") from error
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self._load(image_id) for image_id in self.image_ids[index]]
+        return self._load(self.image_ids[index])
+
+    def __iter__(self) -> Iterator[AnnotatedFrame]:
+        return map(self._load, self.image_ids)
+
+    def _load(self, image_id: int) -> AnnotatedFrame:
+        key = str(image_id)
+        camera_path = self.path / "scene_camera.json"
+        if key not in self._cameras:
+            raise ValueError(f"{camera_path}: no entry for image {key}")
+        entry = self._cameras[key]
+        rgb = _read_rgb(self.path / "rgb", image_id)
+        depth_units = _read_depth(self.path / "depth", image_id)
+        try:
+            depth = None if depth_units is None else depth_units * np.float32(float(entry["depth_scale"]) / 1000.0)
+            frame = Frame(rgb, _camera(entry, rgb.shape[1], rgb.shape[0]), depth, int(entry.get("stamp_ns", 0)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{camera_path}: image {key}: {_describe(error)}") from error
+        return AnnotatedFrame(frame, self._objects(key), f"{image_id:06d}")
+
+    def _objects(self, key: str) -> tuple[GroundTruthObject, ...]:
+        entries = self._ground_truth[key]
+        infos = self._info.get(key) or [{}] * len(entries)
+        if len(infos) != len(entries):
+            raise ValueError(
+                f"{self.path / 'scene_gt_info.json'}: image {key}: expected {len(entries)} entries, got {len(infos)}"
+            )
+        try:
+            return tuple(_ground_truth_object(entry, info) for entry, info in zip(entries, infos, strict=True))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.path / 'scene_gt.json'}: image {key}: {_describe(error)}") from error
+
+
+def _describe(error: Exception) -> str:
+    return f"missing {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _read_json(path: Path, entry_type: type) -> dict[str, Any]:
+    """A JSON object with one entry of the given type per image number."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: missing") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(entry, entry_type) for entry in content.values()):
+        raise ValueError(f"{path}: damaged: expected one {entry_type.__name__} per image number")
+    return content
+
+
+def _read_rgb(folder: Path, image_id: int) -> npt.NDArray[np.uint8]:
+    candidates = [folder / f"{image_id:06d}{suffix}" for suffix in (".png", ".jpg")]
+    path = next((candidate for candidate in candidates if candidate.exists()), None)
+    if path is None:
+        raise ValueError(f"{candidates[0]}: missing, and so is the .jpg")
+    return read_rgb(path)
+
+
+def _read_depth(folder: Path, image_id: int) -> npt.NDArray[np.uint16] | None:
+    path = folder / f"{image_id:06d}.png"
+    return read_depth(path) if path.exists() else None
+
+
+def _camera(entry: Mapping[str, Any], width: int, height: int) -> Camera:
+    matrix = _array(entry, "cam_K", (3, 3))
+    return Camera(matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2], width, height)
+
+
+def _array(entry: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    value = np.asarray(entry[name], dtype=np.float64)
+    if value.size != np.prod(shape) or not np.isfinite(value).all():
+        raise ValueError(f"{name}: expected {int(np.prod(shape))} finite numbers, got {entry[name]}")
+    return value.reshape(shape)
+
+
+def _ground_truth_object(entry: Mapping[str, Any], info: Mapping[str, Any]) -> GroundTruthObject:
+    rotation = _array(entry, "cam_R_m2c", (3, 3))
+    is_rotation = np.abs(rotation @ rotation.T - np.eye(3)).max() < _ROTATION_TOLERANCE
+    if not is_rotation or np.linalg.det(rotation) < 0:
+        raise ValueError(f"cam_R_m2c: expected a rotation matrix, got {entry['cam_R_m2c']}")
+    translation = _array(entry, "cam_t_m2c", (3,)) / 1000.0
+    size_m = _array(entry, "size_m", (3,))
+    if (size_m <= 0).any():
+        raise ValueError(f"size_m: expected positive metres, got {entry['size_m']}")
+    visible = info.get("visib_fract")
+    return GroundTruthObject(
+        category=str(entry["category"]),
+        camera_from_object=SE3(torch.from_numpy(rotation), torch.from_numpy(translation)),
+        size_m=size_m,
+        ignore=bool(entry.get("ignore", False)),
+        visible_fraction=None if visible is None else float(visible),
+    )

@@ -1,0 +1,73 @@
+"""Annotated frames to a BOP-style scene folder, which `data.bop` reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
+
+
+def write_scene(path: Path, frames: Iterable[AnnotatedFrame], image_suffix: str = ".png") -> int:
+    """Write frames as a scene folder, numbered from 0 in their order.
+
+    Args:
+        path: folder, made where it does not exist.
+        frames: consumed one by one; names are not kept. Depth is rounded to whole millimetres.
+        image_suffix: ".png" or ".jpg" (quality 95).
+
+    Returns:
+        How many frames were written.
+
+    Raises:
+        ValueError: a frame has lens distortion, which the format cannot hold.
+    """
+    cameras: dict[str, Any] = {}
+    ground_truth: dict[str, Any] = {}
+    info: dict[str, Any] = {}
+    for image_id, annotated in enumerate(frames):
+        key, stem, frame = str(image_id), f"{image_id:06d}", annotated.frame
+        if frame.camera.is_distorted:
+            raise ValueError(f"frames: expected undistorted images, got distortion in {annotated.name}")
+        _write_image(path / "rgb" / f"{stem}{image_suffix}", cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
+        if frame.depth is not None:
+            millimetres = np.nan_to_num(frame.depth * 1000.0, nan=0.0, posinf=0.0, neginf=0.0)
+            _write_image(path / "depth" / f"{stem}.png", np.rint(millimetres).clip(0, 65535).astype(np.uint16))
+        cameras[key] = {
+            "cam_K": frame.camera.matrix().ravel().tolist(),
+            "depth_scale": 1.0,
+            "stamp_ns": frame.stamp_ns,
+        }
+        ground_truth[key] = [_gt_entry(item) for item in annotated.objects]
+        info[key] = [_info_entry(item) for item in annotated.objects]
+    for name, content in (("scene_camera", cameras), ("scene_gt", ground_truth), ("scene_gt_info", info)):
+        path.mkdir(parents=True, exist_ok=True)
+        (path / f"{name}.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+    return len(cameras)
+
+
+def _write_image(path: Path, image: npt.NDArray[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), image):
+        raise OSError(f"{path}: cannot be written")
+
+
+def _gt_entry(item: GroundTruthObject) -> dict[str, Any]:
+    pose = item.camera_from_object
+    return {
+        "category": item.category,
+        "cam_R_m2c": pose.rotation.double().flatten().tolist(),
+        "cam_t_m2c": (pose.translation.double() * 1000.0).tolist(),
+        "size_m": item.size_m.tolist(),
+        "ignore": item.ignore,
+    }
+
+
+def _info_entry(item: GroundTruthObject) -> dict[str, float]:
+    return {} if item.visible_fraction is None else {"visib_fract": item.visible_fraction}

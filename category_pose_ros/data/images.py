@@ -1,0 +1,43 @@
+"""Image files as arrays. Pillow reads them, because it reports damage instead of decoding half a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+
+def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+    """An image file as (H, W, 3) uint8, upright as its EXIF orientation says.
+
+    Raises:
+        ValueError: missing, damaged or not an image; the message names the file.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: {_reason(path, error)}") from error
+
+
+def read_depth(path: Path) -> npt.NDArray[np.uint16]:
+    """A depth image (H, W) uint16 in the file's own unit.
+
+    Raises:
+        ValueError: missing, damaged or not a 16-bit image with one channel.
+    """
+    try:
+        with Image.open(path) as image:
+            depth = np.array(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: {_reason(path, error)}") from error
+    # Pillow before 11 opens 16-bit PNG files as 32-bit integers.
+    if depth.ndim != 2 or depth.dtype not in (np.uint16, np.int32):
+        raise ValueError(f"{path}: expected a 16-bit depth image with one channel, got {depth.shape} {depth.dtype}")
+    return depth.astype(np.uint16)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    return f"damaged: {error}" if path.exists() else "missing"
