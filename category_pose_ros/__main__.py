@@ -1,0 +1,5 @@
+"""`python -m category_pose_ros` is the `category-pose` command."""
+
+from category_pose_ros.cli import main
+
+main()

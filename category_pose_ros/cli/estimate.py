@@ -1,0 +1,81 @@
+"""`category-pose estimate`: one image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from PIL import Image
+
+from category_pose_ros import Camera, Frame, ObjectEstimate
+from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about, estimator_choice, estimator_options
+from category_pose_ros.data.images import read_rgb
+from category_pose_ros.visualization.overlay import draw_overlay
+
+
+def _four_numbers(context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"expected four numbers FX,FY,CX,CY, got {text!r}") from error
+    if len(numbers) != 4:
+        raise click.BadParameter(f"expected four numbers FX,FY,CX,CY, got {len(numbers)}")
+    return numbers
+
+
+@click.command()
+@click.argument("image", type=EXISTING_FILE)
+@click.option("--camera", callback=_four_numbers, required=True, metavar="FX,FY,CX,CY", help="Intrinsics in pixels.")
+@estimator_options
+@click.option("--json", "json_path", type=NEW_FILE, help="Write the objects to this file.")
+@click.option("--overlay", type=NEW_FILE, help="Write the image with boxes and axes to this file.")
+def estimate(
+    image: Path, camera: tuple[float, ...], json_path: Path | None, overlay: Path | None, **choice: Any
+) -> None:
+    """Estimate the objects in IMAGE and print them."""
+    frame = _read_frame(image, camera)
+    objects = estimator_choice(**choice).load().estimate(frame)
+    for item in objects:
+        click.echo(_line(item))
+    click.echo(f"{len(objects)} objects")
+    if json_path:
+        with about("--json"):
+            json_path.write_text(json.dumps(as_json(objects), indent=2) + "\n", encoding="utf-8")
+    if overlay:
+        with about("--overlay"):
+            Image.fromarray(draw_overlay(frame.rgb, frame.camera, objects)).save(overlay)
+
+
+def as_json(objects: Sequence[ObjectEstimate]) -> dict[str, Any]:
+    """The content of --json."""
+    return {
+        "objects": [
+            {
+                "category": item.category,
+                "score": float(item.score),
+                "camera_from_object": item.camera_from_object.matrix().tolist(),
+                "size_m": item.size_m.tolist(),
+                "visible_fraction": float(item.visible_fraction),
+                "covariance": item.covariance.ravel().tolist(),
+            }
+            for item in objects
+        ]
+    }
+
+
+def _read_frame(image: Path, intrinsics: tuple[float, ...]) -> Frame:
+    with about("IMAGE"):
+        rgb = read_rgb(image)
+    height, width = rgb.shape[:2]
+    fx, fy, cx, cy = intrinsics
+    with about("--camera"):
+        return Frame(rgb, Camera(fx, fy, cx, cy, width, height))
+
+
+def _line(item: ObjectEstimate) -> str:
+    x, y, z = item.camera_from_object.translation.tolist()
+    size = " x ".join(f"{extent:.3f}" for extent in item.size_m)
+    return f"{item.category:10} score {item.score:.2f}  at ({x:+.3f}, {y:+.3f}, {z:.3f}) m  size {size} m"

@@ -1,0 +1,57 @@
+"""`category-pose synthesize`: data sets and bags of procedural scenes."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from category_pose_ros.cli.options import about
+from category_pose_ros.config import from_flat
+from category_pose_ros.data.bag_writer import write_bag
+from category_pose_ros.data.bop_writer import write_scene
+from category_pose_ros.data.procedural.scenes import FAMILIES
+from category_pose_ros.data.synthesize import SynthesisConfig, synthesize_images, synthesize_sequence
+
+
+@click.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--images", "count", default=100, show_default=True, type=click.IntRange(1), help="Images to make.")
+@click.option("--sequence", is_flag=True, help="One scene with a moving camera instead of one scene per image.")
+@click.option("--rate", default=10.0, show_default=True, type=click.FloatRange(0.1), help="Images per second.")
+@click.option("--bag", is_flag=True, help="Also write the images as OUTPUT/bag; needs --sequence.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same images.")
+@click.option("--categories", default=",".join(FAMILIES), show_default=True, metavar="A,B", help="What appears.")
+@click.option("--backgrounds", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Photographs.")
+def synthesize(
+    output: Path,
+    count: int,
+    sequence: bool,
+    rate: float,
+    bag: bool,
+    seed: int,
+    categories: str,
+    backgrounds: Path | None,
+) -> None:
+    """Make an annotated data set in the folder OUTPUT, of instances that training never sees."""
+    names = tuple(name.strip() for name in categories.split(","))
+    for name in names:
+        if name not in FAMILIES:
+            raise ValueError(f"--categories: expected names among {', '.join(FAMILIES)}, got {name!r}")
+    if bag and not sequence:
+        raise ValueError("--bag: expected together with --sequence")
+    config = from_flat(SynthesisConfig, {"categories": list(names)})
+    if sequence:
+        frames = synthesize_sequence(count, rate, seed, config, backgrounds)
+    else:
+        frames = synthesize_images(count, seed, config, backgrounds)
+    shown = tqdm(frames, total=count, unit="image", disable=None)
+    with about("OUTPUT"):
+        if not bag:
+            write_scene(output, shown, image_suffix=".jpg")
+            return
+        for_scene, for_bag = itertools.tee(shown)
+        write_bag(output / "bag", (item.frame for item in for_bag))
+        write_scene(output, for_scene, image_suffix=".jpg")

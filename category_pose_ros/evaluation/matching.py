@@ -1,0 +1,71 @@
+"""Which estimate speaks of which object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from category_pose_ros.data.annotations import GroundTruthObject
+from category_pose_ros.evaluation.overlap import Array, box_iou_2d, projected_box
+from category_pose_ros.geometry import Camera
+from category_pose_ros.records import ObjectEstimate
+
+MATCH_IOU = 0.25
+"""Smallest overlap of the projected boxes at which an estimate may speak of an object.
+
+Low, because a wrong orientation changes the projected box and shall count as a wrong orientation,
+not as an object that was overlooked. In the image and not in space, because without depth the
+distance is known only as well as the size of the category is.
+"""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The outcome for one frame, as indices into its estimates and its objects.
+
+    Attributes:
+        pairs: (estimate, object) of counted objects that were found.
+        missed: counted objects that were not found.
+        false_alarms: estimates that speak of no object.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    missed: tuple[int, ...]
+    false_alarms: tuple[int, ...]
+
+
+def match(camera: Camera, estimates: Sequence[ObjectEstimate], objects: Sequence[GroundTruthObject]) -> Matching:
+    """Assign estimates to objects of the same category, one to one, with the largest total overlap.
+
+    The overlap is the IoU of the boxes around the projections of the oriented 3D boxes, cut at the
+    image's border; pairs below MATCH_IOU are not made. Objects to be ignored take part, and an
+    estimate assigned to one, or left over but overlapping one, is neither a hit nor a false alarm.
+    """
+    overlap = _overlap(camera, estimates, objects)
+    overlap[overlap < MATCH_IOU] = 0.0
+    rows, columns = linear_sum_assignment(-overlap)
+    assigned = [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if overlap[row, column] > 0]
+    pairs = tuple(pair for pair in assigned if not objects[pair[1]].ignore)
+    found = {column for _, column in pairs}
+    ignored = [column for column, item in enumerate(objects) if item.ignore]
+    forgiven = {row for row in range(len(estimates)) if (overlap[row, ignored] > 0).any()}
+    taken = {row for row, _ in assigned}
+    return Matching(
+        pairs=pairs,
+        missed=tuple(i for i, item in enumerate(objects) if not item.ignore and i not in found),
+        false_alarms=tuple(i for i in range(len(estimates)) if i not in taken and i not in forgiven),
+    )
+
+
+def _overlap(camera: Camera, estimates: Sequence[ObjectEstimate], objects: Sequence[GroundTruthObject]) -> Array:
+    """(estimates, objects), zero between different categories."""
+    sides: tuple[Sequence[ObjectEstimate | GroundTruthObject], ...] = (estimates, objects)
+    boxes = [
+        np.array([projected_box(camera, item.camera_from_object, item.size_m) for item in side]).reshape(-1, 4)
+        for side in sides
+    ]
+    same = [[estimate.category == item.category for item in objects] for estimate in estimates]
+    return box_iou_2d(boxes[0], boxes[1]) * np.array(same, dtype=np.float64).reshape(len(estimates), len(objects))

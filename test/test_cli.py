@@ -1,0 +1,255 @@
+"""The console command with a scripted estimator: results, files, and one-line errors."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from category_pose_ros.cli import main
+from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
+from category_pose_ros.data.bag_writer import write_bag
+from category_pose_ros.data.bop_writer import write_scene
+from category_pose_ros.geometry import SE3, Camera
+from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
+
+ROOT = Path(__file__).resolve().parent.parent
+CAMERA = Camera(80.0, 80.0, 31.5, 23.5, 64, 48)
+POSE = SE3(torch.eye(3, dtype=torch.float64), torch.tensor([0.05, 0.0, 1.0], dtype=torch.float64))
+MUG = ObjectEstimate("mug", POSE, np.array([0.12, 0.08, 0.1]), 0.9, 0.8, np.arange(36.0).reshape(6, 6))
+CAMERA_OPTION = ("--camera", "80,80,31.5,23.5")
+
+
+class ScriptedEstimator:
+    """Sees the same mug in every frame; remembers how it was loaded and what it was shown."""
+
+    def __init__(self):
+        self.loaded_with = None
+        self.frames = []
+
+    def load(self, categories, method, device, model, config):
+        self.loaded_with = (categories, method, device, model, config)
+        return self
+
+    def estimate(self, frame):
+        self.frames.append(frame)
+        return [MUG]
+
+
+class ScriptedTracker:
+    """One track per frame from the estimator's answer."""
+
+    def __init__(self, estimator, config):
+        self.estimator, self.config = estimator, config
+
+    def update(self, frame):
+        estimates = self.estimator.estimate(frame)
+        return [Track(7, TrackState.CONFIRMED, item, frame.stamp_ns) for item in estimates]
+
+
+@pytest.fixture
+def estimator(monkeypatch):
+    scripted = ScriptedEstimator()
+    monkeypatch.setattr("category_pose_ros.cli.options.PoseEstimator", scripted)
+    monkeypatch.setattr("category_pose_ros.cli.replay.Tracker", ScriptedTracker)
+    return scripted
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(np.full((48, 64, 3), 90, dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def scene(tmp_path):
+    rgb, depth = np.full((48, 64, 3), 90, dtype=np.uint8), np.ones((48, 64), dtype=np.float32)
+    objects = tuple(GroundTruthObject(name, POSE, MUG.size_m, visible_fraction=1.0) for name in ("mug", "can"))
+    write_scene(tmp_path / "scene", [AnnotatedFrame(Frame(rgb, CAMERA, depth), objects, "")] * 2)
+    return tmp_path / "scene"
+
+
+@pytest.fixture
+def bag(tmp_path):
+    rgb = np.full((48, 64, 3), 90, dtype=np.uint8)
+    write_bag(tmp_path / "bag", [Frame(rgb, CAMERA, stamp_ns=k * 10**8) for k in range(1, 4)])
+    return tmp_path / "bag"
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command; returns exit status, standard output and standard error."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return stopped.value.code, captured.out, captured.err
+
+    return call
+
+
+def test_estimate_prints_what_it_found(run, estimator, image):
+    status, out, err = run("estimate", image, *CAMERA_OPTION)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0].split()[:3] == ["mug", "score", "0.90"]
+    assert "1 objects" in out
+    assert estimator.frames[0].camera == CAMERA
+    assert estimator.loaded_with[:4] == ((), "neural_mesh", "auto", None)
+
+
+def test_estimate_writes_json_as_promised(run, estimator, image, tmp_path):
+    assert run("estimate", image, *CAMERA_OPTION, "--json", tmp_path / "out.json")[0] == 0
+    (item,) = json.loads((tmp_path / "out.json").read_text())["objects"]
+    assert set(item) == {"category", "score", "camera_from_object", "size_m", "visible_fraction", "covariance"}
+    assert np.allclose(item["camera_from_object"], POSE.matrix())
+    assert item["covariance"] == list(range(36))
+    assert (item["score"], item["visible_fraction"], item["size_m"]) == (0.9, 0.8, [0.12, 0.08, 0.1])
+
+
+def test_estimate_writes_the_overlay(run, estimator, image, tmp_path):
+    assert run("estimate", image, *CAMERA_OPTION, "--overlay", tmp_path / "overlay.png")[0] == 0
+    with Image.open(tmp_path / "overlay.png") as overlay:
+        assert overlay.size == (64, 48)
+        assert np.ptp(np.array(overlay)) > 0
+
+
+def test_options_reach_the_estimator(run, estimator, image, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "params.yaml").write_text("tracker:\n  confirm_after: 5\n")
+    arguments = ("--categories", "mug, can", "--method", "m", "--device", "cpu")
+    files = ("--model", tmp_path / "model.safetensors", "--params", tmp_path / "params.yaml")
+    assert run("estimate", image, *CAMERA_OPTION, *arguments, *files)[0] == 0
+    assert estimator.loaded_with[:4] == (("mug", "can"), "m", "cpu", tmp_path / "model.safetensors")
+
+
+def test_replay_writes_poses_and_video(run, estimator, bag, tmp_path):
+    status, out, err = run("replay", bag, "--output", tmp_path / "out", "--set", "tracker.confirm_after=3")
+    assert (status, err) == (0, "")
+    assert out.startswith("3 frames")
+    with (tmp_path / "out" / "poses.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["stamp_ns"] for row in rows] == ["100000000", "200000000", "300000000"]
+    assert {row["track_id"] for row in rows} == {"7"}
+    assert (tmp_path / "out" / "overlay.mp4").stat().st_size > 500
+
+
+def test_evaluate_prints_the_table_and_writes_the_files(run, estimator, scene, tmp_path):
+    status, out, err = run("evaluate", scene, "--output", tmp_path / "out")
+    assert (status, err) == (0, "")
+    assert [line.split()[:3] for line in out.splitlines()[2:5]] == [
+        ["overall", "4", "2"],
+        ["can", "2", "0"],
+        ["mug", "2", "2"],
+    ]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["overall"]["acc_pi_18"] == 0.5
+    assert (tmp_path / "out" / "report.html").read_text().count("data:image/png") == 4  # two plots, two frames
+    assert all(frame.depth is not None for frame in estimator.frames)
+
+
+def test_evaluate_can_leave_out_categories_and_depth(run, estimator, scene):
+    status, out, _ = run("evaluate", scene, "--categories", "mug", "--no-depth")
+    assert status == 0
+    assert "can" not in out.splitlines()[3].split()
+    assert out.splitlines()[2].split()[:3] == ["overall", "2", "2"]
+    assert estimator.loaded_with[0] == ("mug",)
+    assert all(frame.depth is None for frame in estimator.frames)
+
+
+ESTIMATE = ("estimate", "{image}", *CAMERA_OPTION)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((), "command"),
+        (("dance",), "dance"),
+        (("estimate",), "IMAGE"),
+        (("estimate", "nowhere.png", *CAMERA_OPTION), "IMAGE"),
+        (("estimate", "{text}", *CAMERA_OPTION), "IMAGE"),
+        (("estimate", "{image}"), "--camera"),
+        (("estimate", "{image}", "--camera", "1,2,3"), "--camera"),
+        (("estimate", "{image}", "--camera", "1,2,3,x"), "--camera"),
+        (("estimate", "{image}", "--camera", "nan,2,3,4"), "--camera"),
+        (("estimate", "{image}", "--camera", "0,2,3,4"), "--camera"),
+        (("estimate", "{image}", "--camera", "1,2,inf,4"), "--camera"),
+        ((*ESTIMATE, "--colour", "red"), "--colour"),
+        ((*ESTIMATE, "--categories", "mug,,can"), "--categories"),
+        ((*ESTIMATE, "--model", "nowhere.safetensors"), "--model"),
+        ((*ESTIMATE, "--params", "nowhere.yaml"), "--params"),
+        ((*ESTIMATE, "--params", "{broken_yaml}"), "--params"),
+        ((*ESTIMATE, "--params", "{text}"), "--params"),
+        ((*ESTIMATE, "--set", "tracker.confirm_after"), "--set"),
+        ((*ESTIMATE, "--set", "tracker.nothing=3"), "tracker.nothing"),
+        ((*ESTIMATE, "--set", "tracker.confirm_after.deeper=3"), "tracker.confirm_after.deeper"),
+        ((*ESTIMATE, "--set", "tracker=3"), "tracker"),
+        ((*ESTIMATE, "--set", "tracker.confirm_after=often"), "tracker.confirm_after"),
+        ((*ESTIMATE, "--set", "tracker.confirm_after=0"), "tracker.confirm_after"),
+        ((*ESTIMATE, "--json", "{folder}"), "--json"),
+        ((*ESTIMATE, "--json", "nowhere/out.json"), "--json"),
+        ((*ESTIMATE, "--overlay", "nowhere/out.png"), "--overlay"),
+        ((*ESTIMATE, "--overlay", "out.picture"), "--overlay"),
+        (("replay", "{bag}"), "--output"),
+        (("replay", "nowhere", "--output", "{folder}"), "BAG"),
+        (("replay", "{folder}", "--output", "{folder}"), "BAG"),
+        (("replay", "{bag}", "--output", "{text}"), "--output"),
+        (("replay", "{bag}", "--output", "{folder}", "--image-topic", "/x"), "/x"),
+        (("evaluate", "nowhere"), "DATASET"),
+        (("evaluate", "{folder}"), "DATASET"),
+        (("evaluate", "{scene}", "--output", "{text}"), "--output"),
+    ],
+)
+def test_wrong_input_is_one_line_that_names_it(run, estimator, tmp_path, image, bag, scene, arguments, named):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text").write_text("no image")
+    (tmp_path / "broken.yaml").write_text("tracker: [\n  1,\n")
+    paths = {"image": image, "bag": bag, "scene": scene, "folder": tmp_path / "folder", "text": tmp_path / "text"}
+    paths["broken_yaml"] = tmp_path / "broken.yaml"
+    status, _, err = run(*(argument.format(**paths) for argument in arguments))
+    assert status == 2
+    assert err.startswith("category-pose: error: ")
+    assert err.count("\n") == 1
+    assert named.lower() in err.lower()
+
+
+def test_what_the_estimator_refuses_is_one_line(run, monkeypatch, image):
+    def refuse(*arguments):
+        raise ValueError("method: expected one of neural_mesh,\n  got 'magic'")
+
+    monkeypatch.setattr("category_pose_ros.cli.options.PoseEstimator.load", refuse)
+    status, _, err = run("estimate", image, *CAMERA_OPTION)
+    assert (status, err) == (2, "category-pose: error: method: expected one of neural_mesh, got 'magic'\n")
+
+
+def test_a_bug_shows_its_traceback(monkeypatch, image):
+    def stumble(*arguments):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("category_pose_ros.cli.options.PoseEstimator.load", stumble)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["estimate", str(image), *CAMERA_OPTION])
+
+
+def test_an_interrupt_ends_quietly(run, monkeypatch, image):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("category_pose_ros.cli.options.PoseEstimator.load", interrupt)
+    assert run("estimate", image, *CAMERA_OPTION)[0] == 130
+
+
+def test_the_module_is_the_command():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "category_pose_ros", "estimate", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    for option in ("--camera", "--categories", "--method", "--device", "--model", "--json", "--overlay", "--set"):
+        assert option in result.stdout

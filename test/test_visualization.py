@@ -1,0 +1,180 @@
+"""Overlays, labels, plots and video, looked at by pixels."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from category_pose_ros.geometry import SE3, Camera, so3
+from category_pose_ros.records import ObjectEstimate, Track, TrackState
+from category_pose_ros.visualization.label import draw_label
+from category_pose_ros.visualization.overlay import draw_box, draw_overlay
+from category_pose_ros.visualization.palette import category_colour
+from category_pose_ros.visualization.plots import Curve, plot_accuracy
+from category_pose_ros.visualization.projection import project_segment
+from category_pose_ros.visualization.video import write_video
+
+CAMERA = Camera(fx=300.0, fy=300.0, cx=159.5, cy=119.5, width=320, height=240)
+GREY = np.full((240, 320, 3), 90, dtype=np.uint8)
+SIZE = np.array([0.2, 0.2, 0.2])
+
+# Looked at from its front: x towards the camera, y to the right, z up in the image.
+FRONTAL = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]], dtype=torch.float64)
+
+
+def guess(at=(0.0, 0.0, 1.0), category="mug", rotation=FRONTAL):
+    pose = SE3(rotation, torch.tensor(at, dtype=torch.float64))
+    return ObjectEstimate(category, pose, SIZE, 0.9, 1.0, np.eye(6))
+
+
+def changed(image):
+    """Smallest box (left, top, right, bottom) around what was drawn."""
+    rows, columns = np.nonzero((image != GREY).any(-1))
+    return columns.min(), rows.min(), columns.max(), rows.max()
+
+
+def test_nothing_to_draw_leaves_the_image_and_the_input_alone():
+    original = GREY.copy()
+    overlay = draw_overlay(original, CAMERA, [])
+    assert (overlay == GREY).all()
+    assert overlay is not original
+    draw_overlay(original, CAMERA, [guess()])
+    assert (original == GREY).all()
+
+
+def test_the_box_stands_where_the_pinhole_puts_it():
+    canvas = GREY.copy()
+    draw_box(canvas, CAMERA, guess().camera_from_object, SIZE, (255, 255, 255))
+    # The near face is at 0.9 m: +-0.1 m are +-33.3 pixels around the principal point.
+    left, top, right, bottom = changed(canvas)
+    assert ((left + right) / 2, (top + bottom) / 2) == (159.5, 119.5)
+    assert np.allclose([right - left, bottom - top], 2 * 33.3, atol=7)  # a line with its halo is some pixels wide
+
+
+def test_axes_are_red_green_blue_along_x_y_z():
+    overlay = draw_overlay(GREY, CAMERA, [guess()]).astype(int)
+    green, blue = overlay[120, 180], overlay[100, 160]  # right of the centre is y, above it is z
+    assert green.argmax() == 1
+    assert green[1] - green[0] > 80
+    assert blue.argmax() == 2
+    assert blue[2] - blue[0] > 80
+    turned = guess(rotation=FRONTAL @ so3.exp(torch.tensor([0.0, 0.0, -math.pi / 2], dtype=torch.float64)))
+    red = draw_overlay(GREY, CAMERA, [turned]).astype(int)[120, 140]  # now x points to the left
+    assert red.argmax() == 0
+    assert red[0] - red[2] > 80
+
+
+def test_only_the_front_face_is_tinted():
+    inside = (slice(140, 145), slice(175, 180))  # in the near face, away from axes and edges
+    front = draw_overlay(GREY, CAMERA, [guess()])
+    assert (front[inside] != GREY[inside]).any()
+    half_turn = so3.exp(torch.tensor([0.0, 0.0, math.pi], dtype=torch.float64))
+    canvas = GREY.copy()
+    far_face_only = (slice(149, 150), slice(158, 162))  # in the near face, outside the far one
+    draw_box(canvas, CAMERA, SE3(FRONTAL @ half_turn, guess().camera_from_object.translation), SIZE, (255, 0, 0))
+    assert (canvas[far_face_only] == GREY[far_face_only]).all()
+
+
+def test_near_objects_are_drawn_over_far_ones():
+    near, far = guess((0.0, 0.0, 0.8), "can"), guess((0.0, 0.0, 2.0), "mug")
+    assert (draw_overlay(GREY, CAMERA, [near, far]) == draw_overlay(GREY, CAMERA, [far, near])).all()
+
+
+@pytest.mark.parametrize(
+    "at", [(0.0, 0.0, -1.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.05), (0.09, 0.0, 0.1), (50.0, 0.0, 0.01), (0.0, 9.0, 1.0)]
+)
+@pytest.mark.parametrize("distortion", [(), (-0.3, 0.1, 0.0, 0.0, 0.0)])
+def test_objects_beside_and_behind_the_camera_do_no_harm(at, distortion):
+    camera = Camera(300.0, 300.0, 159.5, 119.5, 320, 240, distortion=distortion)
+    overlay = draw_overlay(GREY, camera, [guess(at)])
+    assert overlay.shape == GREY.shape
+    if at[2] < 0:
+        assert (overlay == GREY).all()
+
+
+def test_the_label_of_a_track_shows_its_id():
+    track = Track(12, TrackState.CONFIRMED, guess(), 0)
+    as_track, as_estimate = (draw_overlay(GREY, CAMERA, [item]) for item in (track, guess()))
+    differing = np.nonzero((as_track != as_estimate).any(-1))[0]
+    assert len(differing) > 0
+    assert differing.max() < 119 - 33
+
+
+@pytest.mark.parametrize("anchor", [(-50.0, -50.0), (400.0, 400.0), (160.0, 120.0)])
+def test_labels_stay_inside_the_image(anchor):
+    canvas = GREY.copy()
+    draw_label(canvas, "laptop #3 0.87", anchor, (255, 255, 0))
+    left, top, right, bottom = changed(canvas)
+    assert right - left > 40
+    assert bottom - top > 8
+
+
+def test_a_label_wider_than_the_image_is_cut():
+    canvas = GREY[:30, :40].copy()
+    draw_label(canvas, "a very long category name", (20.0, 20.0), (255, 255, 0))
+    assert canvas.shape == (30, 40, 3)
+
+
+def test_categories_have_lasting_and_different_colours():
+    names = ["bottle", "bowl", "camera", "can", "car", "laptop", "mug", "teapot"]
+    assert len({category_colour(name) for name in names}) == len(names)
+    assert category_colour("teapot") == category_colour("teapot")
+
+
+def test_a_segment_is_cut_at_the_camera():
+    points = project_segment(CAMERA, np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, -1.0]))
+    assert np.allclose(points[0], [159.5, 119.5])
+    assert points[-1, 1] > 240
+    assert project_segment(CAMERA, np.array([0.0, 0.0, -1.0]), np.array([0.0, 1.0, -2.0])).shape == (0, 2)
+
+
+def test_a_lens_bends_a_segment():
+    lens = Camera(300.0, 300.0, 159.5, 119.5, 320, 240, distortion=(-0.3, 0.0, 0.0, 0.0))
+    points = project_segment(lens, np.array([-0.4, 0.3, 1.0]), np.array([0.4, 0.3, 1.0]))
+    assert len(points) > 10
+    assert points[len(points) // 2, 1] > points[0, 1] + 2  # barrel: the middle bulges outwards
+
+
+def test_plots_are_png_files():
+    curves = {"overall": Curve([1.0, 5.0, 80.0], 4), "mug": Curve([], 1), "can": Curve([], 0)}
+    png = plot_accuracy("rotation error", "degrees", 60.0, curves)
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.format == "PNG"
+        assert image.width > 400
+    plot_accuracy("nothing", "degrees", 60.0, {})
+
+
+def test_video_is_h264_and_shows_the_frames(tmp_path):
+    frames = [np.full((49, 65, 3), (20 * k, 60, 200), dtype=np.uint8) for k in range(8)]
+    assert write_video(tmp_path / "v.mp4", iter(frames), fps=12.5) == 8
+    with av.open(str(tmp_path / "v.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert float(stream.average_rate) == pytest.approx(12.5)
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+    assert len(pictures) == 8
+    assert pictures[0].shape == (48, 64, 3)
+    for picture, frame in zip(pictures, frames, strict=True):
+        assert np.abs(picture.mean((0, 1)) - frame.mean((0, 1))).max() < 8
+
+
+def test_a_video_of_nothing_is_not_made(tmp_path):
+    assert write_video(tmp_path / "v.mp4", [], fps=10) == 0
+    assert not (tmp_path / "v.mp4").exists()
+
+
+@pytest.mark.parametrize("fps", [0, -1.0, float("nan")])
+def test_video_refuses_a_wrong_rate(tmp_path, fps):
+    with pytest.raises(ValueError, match="fps: expected"):
+        write_video(tmp_path / "v.mp4", [GREY], fps)
+
+
+def test_video_refuses_frames_of_different_size(tmp_path):
+    with pytest.raises(ValueError, match="frames: expected all of shape"):
+        write_video(tmp_path / "v.mp4", [GREY, GREY[:100]], 10.0)
