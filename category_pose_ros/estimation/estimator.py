@@ -5,26 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from category_pose_ros.config import setting, validate
+import torch
+
+from category_pose_ros.config import section, setting, validate
+from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
+from category_pose_ros.models.checkpoint import load_model
 from category_pose_ros.records import Frame, ObjectEstimate
 
+DEFAULT_MODEL = Path(__file__).parent.parent / "weights" / "tabletop.safetensors"
 METHODS = ("neural_mesh",)
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
 class EstimatorConfig:
+    """Everything that can be tuned about one frame."""
+
     score_threshold: float = setting(0.5, "Objects below this score are not reported.", minimum=0.0, maximum=1.0)
+    neural_mesh: NeuralMeshConfig = section(NeuralMeshConfig)
 
     def __post_init__(self) -> None:
         validate(self)
 
 
+class Method(Protocol):
+    """A pose estimation system: a frame in, all objects out, whatever their score."""
+
+    def estimate(self, frame: Frame) -> list[ObjectEstimate]:
+        """Objects in the frame, best first."""
+
+
 class PoseEstimator:
     """6D pose and size of every object of the loaded categories in a frame."""
 
-    def __init__(self, categories: tuple[str, ...], config: EstimatorConfig) -> None:
+    def __init__(self, method: Method, categories: tuple[str, ...], config: EstimatorConfig) -> None:
+        self._method = method
         self.categories = categories
+        self.config = config
 
     @staticmethod
     def load(
@@ -38,12 +57,37 @@ class PoseEstimator:
 
         Args:
             categories: names to look for; empty: all that the model knows.
-            device: "cpu", "cuda" or "auto".
+            method: one of METHODS.
+            device: "cpu", "cuda", or "auto" for CUDA where there is one.
+            model: a model file; None: the one that ships with the package.
+            config: settings.
 
         Raises:
             ValueError: an unknown category, method or device, a missing or damaged model file.
         """
-        return PoseEstimator(tuple(categories), config)
+        if method not in METHODS:
+            raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
+        chosen_device = _device(device)
+        loaded = load_model(model or DEFAULT_MODEL)
+        known = loaded.meshes.names
+        for name in categories:
+            if name not in known:
+                raise ValueError(f"categories: expected names among {', '.join(known)}, got {name!r}")
+        wanted = tuple(dict.fromkeys(categories)) or known
+        return PoseEstimator(
+            NeuralMeshMethod(loaded, wanted, chosen_device, config.neural_mesh), wanted, config
+        )
 
     def estimate(self, frame: Frame) -> list[ObjectEstimate]:
-        return []
+        """All objects whose score reaches the threshold, best first."""
+        found = self._method.estimate(frame)
+        return [item for item in found if item.score >= self.config.score_threshold]
+
+
+def _device(name: str) -> torch.device:
+    if name not in DEVICES:
+        raise ValueError(f"device: expected one of {', '.join(DEVICES)}, got {name!r}")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ValueError("device: cuda was asked for, but this PyTorch finds no CUDA device")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")

@@ -1,0 +1,76 @@
+"""From a frame to what the network reads: rectified, resized and cropped images with their cameras."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from category_pose_ros.geometry import Camera
+from category_pose_ros.models.backbone import STRIDE_PX
+from category_pose_ros.records import Frame
+
+Image = npt.NDArray[np.uint8]
+_MULTIPLE = 32  # the network halves its input five times
+
+
+def rectify(frame: Frame) -> tuple[Image, Camera]:
+    """The image without lens distortion and its pinhole camera with the same intrinsics."""
+    camera = frame.camera
+    if not camera.is_distorted:
+        return frame.rgb, camera.undistorted()
+    matrix, coefficients = camera.matrix(), np.array(camera.distortion)
+    size = (camera.width, camera.height)
+    if camera.distortion_model == "equidistant":
+        maps = cv2.fisheye.initUndistortRectifyMap(matrix, coefficients, np.eye(3), matrix, size, cv2.CV_16SC2)
+    else:
+        maps = cv2.initUndistortRectifyMap(matrix, coefficients, np.eye(3), matrix, size, cv2.CV_16SC2)
+    return np.asarray(cv2.remap(frame.rgb, *maps, cv2.INTER_LINEAR), dtype=np.uint8), camera.undistorted()
+
+
+def fit(image: Image, camera: Camera, long_side_px: int) -> tuple[Image, Camera]:
+    """Resize so that the long side is at most long_side_px, then pad right and below to whole cells."""
+    scale = min(long_side_px / max(camera.width, camera.height), 1.0)
+    width, height = round(camera.width * scale), round(camera.height * scale)
+    if scale < 1:
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        camera = camera.resized(width, height)
+    return crop(image, camera, 0, 0, _padded(width), _padded(height))
+
+
+def crop(image: Image, camera: Camera, left: int, top: int, width: int, height: int) -> tuple[Image, Camera]:
+    """A region that may exceed the image; what is outside is grey."""
+    result = np.full((height, width, 3), 118, dtype=np.uint8)
+    x0, x1 = np.clip([left, left + width], 0, image.shape[1])
+    y0, y1 = np.clip([top, top + height], 0, image.shape[0])
+    result[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
+    return result, camera.cropped(left, top, width, height)
+
+
+def square_crop(
+    image: Image, camera: Camera, centre: tuple[float, float], side: float, size_px: int
+) -> tuple[Image, Camera]:
+    """The square of a side (pixels) around a centre, resampled to size_px."""
+    whole = max(round(side), 2)
+    left, top = round(centre[0] - (whole - 1) / 2), round(centre[1] - (whole - 1) / 2)
+    region, region_camera = crop(image, camera, left, top, whole, whole)
+    interpolation = cv2.INTER_AREA if whole > size_px else cv2.INTER_LINEAR
+    resized = cv2.resize(region, (size_px, size_px), interpolation=interpolation)
+    return np.asarray(resized, dtype=np.uint8), region_camera.resized(size_px, size_px)
+
+
+def to_tensor(images: list[Image], device: torch.device) -> Tensor:
+    """Images of one size to (B, 3, H, W) uint8."""
+    stacked = torch.from_numpy(np.stack(images)).to(device)
+    return stacked.permute(0, 3, 1, 2)
+
+
+def cell_camera(camera: Camera) -> Camera:
+    """The camera whose pixels are the cells of the feature map."""
+    return camera.resized(camera.width // STRIDE_PX, camera.height // STRIDE_PX)
+
+
+def _padded(length: int) -> int:
+    return -(-length // _MULTIPLE) * _MULTIPLE

@@ -1,0 +1,200 @@
+"""The default method: neural meshes, from coarse to fine (Ma et al. 2022).
+
+`NeuralMeshMethod.estimate` reads as the steps of the method: features of the whole image, votes
+for centres, a crop per candidate at one scale, coarse proposals, refinement, choice, duplicates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from category_pose_ros.config import section, setting, validate
+from category_pose_ros.estimation import images
+from category_pose_ros.estimation.detection import Candidate, DetectionConfig, find_candidates
+from category_pose_ros.estimation.evidence import CorrespondenceConfig, Evidence, gather_evidence
+from category_pose_ros.estimation.proposals import ProposalConfig, propose, vertex_support
+from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, minimise
+from category_pose_ros.estimation.state import Intrinsics, State
+from category_pose_ros.estimation.terms import CorrespondenceTerm, SizePriorTerm
+from category_pose_ros.estimation.uncertainty import pose_covariance
+from category_pose_ros.geometry import SE3, Camera
+from category_pose_ros.geometry.symmetry import canonical
+from category_pose_ros.models.backbone import FeatureMap
+from category_pose_ros.models.checkpoint import NeuralMeshModel
+from category_pose_ros.models.posterior import Posterior
+from category_pose_ros.records import Frame, ObjectEstimate
+
+
+@dataclass(frozen=True)
+class NeuralMeshConfig:
+    """The neural mesh method."""
+
+    crop_px: int = setting(128, "Side of the crop around each candidate, a multiple of 32.", minimum=64, maximum=512)
+    crop_diagonal_px: float = setting(92.0, "Apparent diagonal of the object in its crop.", minimum=32.0, maximum=512.0)
+    duplicate_distance: float = setting(
+        0.35, "Two objects whose centres are closer than this share of the smaller diagonal are one.", minimum=0.0
+    )
+    precision: str = setting("auto", "Number format of the network.", choices=("auto", "float32", "bfloat16"))
+    detection: DetectionConfig = section(DetectionConfig)
+    proposals: ProposalConfig = section(ProposalConfig)
+    correspondence: CorrespondenceConfig = section(CorrespondenceConfig)
+    solver: SolverConfig = section(SolverConfig)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """The chosen hypothesis of a candidate."""
+
+    candidate: Candidate
+    evidence: Evidence
+    state: State  # batch of one
+    curvature: Linearised  # of all terms, batch of one
+    support: float
+    presence: float
+
+
+class NeuralMeshMethod:
+    """Estimates every object of a frame.
+
+    Args:
+        model: trained model.
+        categories: those to look for.
+        device: where the network and the solver run.
+        config: settings.
+    """
+
+    def __init__(
+        self, model: NeuralMeshModel, categories: tuple[str, ...], device: torch.device, config: NeuralMeshConfig
+    ) -> None:
+        self._backbone = model.backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._posterior = Posterior(model, categories, device)
+        self._categories = categories
+        self._device = device
+        self._config = config
+        self._bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and _prefers_bfloat16(device))
+
+    @torch.inference_mode()
+    def estimate(self, frame: Frame) -> list[ObjectEstimate]:
+        """All objects of the frame, best first, whatever their score."""
+        image, camera = images.rectify(frame)
+        candidates = self._find(image, camera)
+        if not candidates:
+            return []
+        evidence = self._look_closer(image, camera, candidates)
+        starts = [propose(item, self._config.proposals) for item in evidence]
+        answers = self._refine(candidates, evidence, starts)
+        kept = _without_duplicates(answers, camera, self._config.duplicate_distance)
+        return [self._report(answer) for answer in kept]
+
+    def _find(self, image: images.Image, camera: Camera) -> list[Candidate]:
+        small, small_camera = images.fit(image, camera, self._config.detection.long_side_px)
+        features = self._features([small])
+        cells = images.cell_camera(small_camera)
+        found = find_candidates(features, self._posterior, cells, small_camera, self._config.detection)
+        return [_in_pixels_of(camera, small_camera, candidate) for candidate in found]
+
+    def _look_closer(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Evidence]:
+        """Crop every candidate so that it appears at one scale, and read its features there."""
+        crops, intrinsics = [], []
+        for candidate in candidates:
+            side = candidate.diagonal_px * self._config.crop_px / self._config.crop_diagonal_px
+            centre = (candidate.u, candidate.v)
+            patch, patch_camera = images.square_crop(image, camera, centre, side, self._config.crop_px)
+            crops.append(patch)
+            intrinsics.append(images.cell_camera(patch_camera))
+        features = self._features(crops)
+        categories = [candidate.category for candidate in candidates]
+        return gather_evidence(features, self._posterior, categories, intrinsics, self._config.correspondence)
+
+    def _refine(self, candidates: list[Candidate], evidence: list[Evidence], starts: list[State]) -> list[_Answer]:
+        """All hypotheses of all objects in one batch; per object the one that explains its crop best."""
+        keep = len(starts[0].log_size)
+        terms: list[Term] = [
+            _correspondence_term(evidence, keep, self._config.correspondence.robust_cells),
+            _size_prior_term(evidence, keep),
+        ]
+        states, curvature = minimise(terms, State.cat(starts), self._config.solver)
+        answers = []
+        for number, (candidate, item) in enumerate(zip(candidates, evidence, strict=True)):
+            rows = torch.arange(number * keep, (number + 1) * keep, device=self._device)
+            support, presence = vertex_support(states[rows], item)
+            best = int(support.argmax())
+            row = rows[best : best + 1]
+            chosen = Linearised(curvature.cost[row], curvature.gradient[row], curvature.hessian[row])
+            answers.append(
+                _Answer(candidate, item, states[row], chosen, float(support[best]), float(presence[best]))
+            )
+        return answers
+
+    def _report(self, answer: _Answer) -> ObjectEstimate:
+        state, table = answer.state, answer.evidence.table
+        pose = canonical(state.camera_from_object[torch.tensor(0)], table.symmetry)
+        visible = min(answer.presence / self._config.correspondence.full_presence, 1.0)
+        consistency = answer.support / max(answer.presence, 1e-6)
+        return ObjectEstimate(
+            category=table.name,
+            camera_from_object=pose.to("cpu"),
+            size_m=state.size_m[0].double().cpu().numpy(),
+            score=float(np.clip(consistency * min(2 * visible, 1.0), 0.0, 1.0)),
+            visible_fraction=visible,
+            covariance=pose_covariance(answer.curvature.hessian[0], pose, table.symmetry),
+        )
+
+    def _features(self, pictures: list[images.Image]) -> FeatureMap:
+        tensor = images.to_tensor(pictures, self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            features: FeatureMap = self._backbone(tensor)
+        return features
+
+
+def _in_pixels_of(camera: Camera, small: Camera, candidate: Candidate) -> Candidate:
+    scale = camera.fx / small.fx
+    u, v = ((value + 0.5) * scale - 0.5 for value in (candidate.u, candidate.v))
+    return Candidate(candidate.category, u, v, candidate.diagonal_px * scale, candidate.votes)
+
+
+def _correspondence_term(evidence: list[Evidence], keep: int, robust_cells: float) -> CorrespondenceTerm:
+    def stack(name: str) -> Tensor:
+        return torch.stack([getattr(item, name) for item in evidence]).repeat_interleave(keep, 0)
+
+    intrinsics = Intrinsics(
+        torch.cat([item.intrinsics.focal for item in evidence]).repeat_interleave(keep, 0),
+        torch.cat([item.intrinsics.centre for item in evidence]).repeat_interleave(keep, 0),
+    )
+    return CorrespondenceTerm(intrinsics, stack("points_box"), evidence[0].cells, stack("weight"), robust_cells)
+
+
+def _size_prior_term(evidence: list[Evidence], keep: int) -> SizePriorTerm:
+    mean = torch.stack([item.table.log_size_mean for item in evidence])
+    information = torch.stack([item.table.log_size_information for item in evidence])
+    return SizePriorTerm(mean.repeat_interleave(keep, 0), information.repeat_interleave(keep, 0))
+
+
+def _without_duplicates(answers: list[_Answer], camera: Camera, share: float) -> list[_Answer]:
+    """Keep the best supported of answers that lie over each other, whatever their categories."""
+    kept: list[_Answer] = []
+    boxes: list[tuple[Tensor, float]] = []
+    for answer in sorted(answers, key=lambda item: -item.support):
+        pose: SE3 = answer.state.camera_from_object
+        if float(pose.translation[0, 2]) <= 0:
+            continue
+        centre = camera.project(pose.translation[0].cpu())
+        diagonal = camera.fx * float(answer.state.size_m[0].norm() / pose.translation[0, 2])
+        if all(float((centre - other).norm()) > share * min(diagonal, size) for other, size in boxes):
+            kept.append(answer)
+            boxes.append((centre, diagonal))
+    return kept
+
+
+def _prefers_bfloat16(device: torch.device) -> bool:
+    """CPUs without bfloat16 instructions emulate them, slower than single precision."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())

@@ -1,0 +1,127 @@
+"""One solver for all terms: batched Levenberg-Marquardt with bounded steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from category_pose_ros.config import setting, validate
+from category_pose_ros.estimation.state import DIMENSION, State
+
+
+@dataclass(frozen=True, eq=False)
+class Linearised:
+    """A term around a state.
+
+    Attributes:
+        cost: (B,).
+        gradient: (B, 9) of the cost by the step.
+        hessian: (B, 9, 9) Gauss-Newton approximation, positive semi-definite.
+    """
+
+    cost: Tensor
+    gradient: Tensor
+    hessian: Tensor
+
+    def __add__(self, other: Linearised) -> Linearised:
+        return Linearised(self.cost + other.cost, self.gradient + other.gradient, self.hessian + other.hessian)
+
+
+class Term(Protocol):
+    """Anything that moves a pose. A term knows no other term."""
+
+    def linearise(self, state: State) -> Linearised:
+        """Cost, gradient and Gauss-Newton matrix at a state."""
+
+    def cost(self, state: State) -> Tensor:
+        """Cost (B,) alone."""
+
+
+@dataclass(frozen=True)
+class SolverConfig:
+    """Levenberg-Marquardt."""
+
+    iterations: int = setting(10, "Damped steps per hypothesis.", minimum=1, maximum=200)
+    damping: float = setting(1e-2, "Initial damping, relative to the diagonal.", minimum=1e-9, maximum=1e3)
+    max_rotation_deg: float = setting(25.0, "Bound on the rotation of one step.", minimum=0.1, maximum=180.0)
+    max_log_step: float = setting(0.25, "Bound on one step of log size and of log distance.", minimum=1e-3, maximum=2.0)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+def minimise(terms: Sequence[Term], start: State, config: SolverConfig) -> tuple[State, Linearised]:
+    """Minimise the sum of the terms for all hypotheses at once.
+
+    A step is kept, per hypothesis, only where the cost fell (Marquardt 1963); elsewhere the damping
+    grows and the start stays. Nothing leaves the device.
+
+    Returns:
+        The states reached and the terms linearised there.
+    """
+    state = start
+    here = _linearise(terms, state)
+    damping = torch.full_like(here.cost, config.damping)
+    for _ in range(config.iterations):
+        step = _bounded(_solve(here, damping), state, config)
+        trial = state.moved(step)
+        there = _linearise(terms, trial)
+        better = there.cost < here.cost  # False for NaN, so a broken step is never kept
+        state = trial.where(better, state)
+        here = _select(better, there, here)
+        damping = torch.where(better, damping * 0.3, damping * 6).clamp(1e-7, 1e6)
+    return state, here
+
+
+def _linearise(terms: Sequence[Term], state: State) -> Linearised:
+    first, *rest = (term.linearise(state) for term in terms)
+    for other in rest:
+        first = first + other
+    return first
+
+
+def _solve(here: Linearised, damping: Tensor) -> Tensor:
+    diagonal = here.hessian.diagonal(dim1=-2, dim2=-1)
+    damped = here.hessian + torch.diag_embed(damping.unsqueeze(-1) * diagonal + 1e-6)
+    factor, failed = torch.linalg.cholesky_ex(damped)
+    step = -torch.cholesky_solve(here.gradient.unsqueeze(-1), factor).squeeze(-1)
+    return torch.where((failed == 0).unsqueeze(-1), step, torch.zeros_like(step)).nan_to_num(0.0)
+
+
+def _bounded(step: Tensor, state: State, config: SolverConfig) -> Tensor:
+    """Scale the whole step down where one of its parts is too long."""
+    distance = state.camera_from_object.translation.norm(dim=-1)
+    limits = (
+        (step[:, :3].norm(dim=-1), config.max_log_step * distance),
+        (step[:, 3:6].norm(dim=-1), torch.full_like(distance, config.max_rotation_deg * torch.pi / 180)),
+        (step[:, 6:].norm(dim=-1), torch.full_like(distance, config.max_log_step)),
+    )
+    shares = torch.stack([limit / length.clamp_min(1e-12) for length, limit in limits])
+    return step * shares.amin(0).clamp_max(1.0).unsqueeze(-1)
+
+
+def _select(mask: Tensor, first: Linearised, second: Linearised) -> Linearised:
+    return Linearised(
+        torch.where(mask, first.cost, second.cost),
+        torch.where(mask[:, None], first.gradient, second.gradient),
+        torch.where(mask[:, None, None], first.hessian, second.hessian),
+    )
+
+
+def gauss_newton(residual: Tensor, jacobian: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient (B, 9) and matrix (B, 9, 9) of a weighted sum of squares.
+
+    Args:
+        residual: (B, N, R).
+        jacobian: (B, N, R, 9).
+        weight: (B, N).
+    """
+    batch = residual.shape[0]
+    flat = jacobian.reshape(batch, -1, DIMENSION)
+    weighted = (jacobian * weight[..., None, None]).reshape(batch, -1, DIMENSION)
+    gradient = (weighted.transpose(-1, -2) @ residual.reshape(batch, -1, 1)).squeeze(-1)
+    return gradient, weighted.transpose(-1, -2) @ flat
