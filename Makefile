@@ -54,5 +54,5 @@ $(STAMP): setup.py $(wildcard requirements/*)
 		$(PYTHON) -m venv --clear $(VENV_ARGUMENTS) $(VENV); \
 	fi
 	$(RUN) -m pip install --disable-pip-version-check --requirement requirements/development.txt \
-		$(PIP_ARGUMENTS) --editable '.[test,train]'
+		$(PIP_ARGUMENTS) --editable '.[test]'
 	@touch $@

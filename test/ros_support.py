@@ -1,0 +1,211 @@
+"""A scripted estimator, the process it runs in, and the other side of the topics.
+
+As a program this is the real node with a tracker that answers by the colour of the image's first pixel:
+red = how many objects it sees, green 1 = a bug in the estimator.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+import torch
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from category_pose_ros.geometry import SE3, so3
+from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
+from category_pose_ros.ros.node import EstimatorNode, run
+from category_pose_ros.ros.parameters import NodeConfig
+
+WIDTH, HEIGHT = 64, 48
+PATIENCE_S = 60.0  # generous: the machine may be busy
+SERVICES = {
+    ListParameters: "list_parameters",
+    DescribeParameters: "describe_parameters",
+    SetParameters: "set_parameters",
+    ChangeState: "change_state",
+    GetState: "get_state",  # last, see Camera._meet
+}
+
+
+def make_track(track_id: int, category: str = "mug", stamp_ns: int = 0) -> Track:
+    """A track whose pose depends on its id."""
+    rotation = so3.exp(torch.tensor([0.1, 0.2, 0.3 * track_id], dtype=torch.float64))
+    pose = SE3(rotation, torch.tensor([0.1 * track_id, 0.2, 0.8], dtype=torch.float64))
+    estimate = ObjectEstimate(category, pose, np.array([0.12, 0.08, 0.1]), 0.875, 0.75, np.eye(6) * 1e-4)
+    return Track(track_id, TrackState.CONFIRMED, estimate, stamp_ns)
+
+
+class ScriptedTracker:
+    def __init__(self, config: NodeConfig) -> None:
+        if "dragon" in config.categories:
+            raise ValueError("categories: expected one of mug, can, got 'dragon'")
+        self.min_score = config.estimator.score_threshold
+
+    def update(self, frame: Frame) -> list[Track]:
+        objects, bug = int(frame.rgb[0, 0, 0]), frame.rgb[0, 0, 1] == 1
+        if bug:
+            raise RuntimeError("a bug in the estimator")
+        tracks = [make_track(track_id, stamp_ns=frame.stamp_ns) for track_id in range(1, objects + 1)]
+        return [track for track in tracks if track.estimate.score >= self.min_score]
+
+    def reset(self) -> None:
+        pass
+
+
+def image_message(objects: int = 1, stamp_ns: int = 0, bug: bool = False) -> Image:
+    rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    rgb[0, 0, :2] = objects, bug
+    message = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH)
+    message.data = array("B", rgb.tobytes())
+    message.header.frame_id = "camera_optical"
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 1_000_000_000)
+    return message
+
+
+def compressed_message(objects: int = 1, stamp_ns: int = 0) -> CompressedImage:
+    """The same image as a PNG, which keeps the first pixel."""
+    raw = image_message(objects, stamp_ns)
+    rgb = np.frombuffer(raw.data, np.uint8).reshape(HEIGHT, WIDTH, 3)
+    message = CompressedImage(header=raw.header, format="rgb8; png compressed bgr8")
+    message.data = array("B", cv2.imencode(".png", rgb[..., ::-1])[1].tobytes())
+    return message
+
+
+def info_message(width: int = WIDTH, height: int = HEIGHT) -> CameraInfo:
+    info = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.k = [60.0, 0.0, 31.5, 0.0, 61.0, 23.5, 0.0, 0.0, 1.0]
+    info.p = [50.0, 0.0, 30.5, 0.0, 0.0, 51.0, 22.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
+
+
+class Camera:
+    """The other side: publishes images, and keeps what the node publishes."""
+
+    def __init__(self) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node("test_camera", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.images = self.node.create_publisher(Image, "image", QoSProfile(depth=10))
+        self.infos = self.node.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=10))
+        self._clients = {kind: self.node.create_client(kind, f"/estimator/{name}") for kind, name in SERVICES.items()}
+        self._met = False
+
+    def collect(self, message_type: Any, topic: str) -> list[Any]:
+        """A list that grows with what arrives on a topic."""
+        received: list[Any] = []
+        self.node.create_subscription(message_type, topic, received.append, QoSProfile(depth=50))
+        return received
+
+    def until(self, happened: Callable[[], Any], what: str) -> Any:
+        """Spin until something happens; its truthy value."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if value := happened():
+                return value
+            self.executor.spin_once(timeout_sec=0.05)
+        raise AssertionError(f"waited {PATIENCE_S} s in vain until {what}")
+
+    def send_until(self, message: Image, happened: Callable[[], Any], what: str, info: bool = True) -> Any:
+        """Publish an image (and its camera_info) over and over, as a camera does."""
+
+        def send_and_ask() -> Any:
+            if info:
+                self.infos.publish(info_message())
+            self.images.publish(message)
+            self.executor.spin_once(timeout_sec=0.1)
+            return happened()
+
+        return self.until(send_and_ask, what)
+
+    def call(self, service: Any, request: Any) -> Any:
+        """The node's answer to a request to one of SERVICES."""
+        if not self._met:
+            self._meet()
+        client = self._clients[service]
+        self.until(client.service_is_ready, f"{client.srv_name} is offered")
+        future = client.call_async(request)
+        self.until(future.done, f"{client.srv_name} answers")
+        return future.result()
+
+    def _meet(self) -> None:
+        """Ask for the state until the node answers.
+
+        A server drops its answer where it has not discovered the client's reader yet, however ready the service
+        looks from here. Readers are discovered in the order in which they were made, and GetState's was the last:
+        once it gets an answer, all will.
+        """
+        client = self._clients[GetState]
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._met:
+            assert time.monotonic() < deadline, f"waited {PATIENCE_S} s in vain for the node's state"
+            future = client.call_async(GetState.Request())
+            attempt_end = time.monotonic() + 2.0
+            while not future.done() and time.monotonic() < attempt_end:
+                self.executor.spin_once(timeout_sec=0.1)
+            self._met = future.done()
+
+    def state(self) -> str:
+        return str(self.call(GetState, GetState.Request()).current_state.label)
+
+    def transition(self, label: str) -> bool:
+        request = ChangeState.Request()
+        request.transition.label = label
+        return bool(self.call(ChangeState, request).success)
+
+    def until_listening(self) -> None:
+        self.until(lambda: self.images.get_subscription_count(), "the node subscribes")
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+
+@contextmanager
+def camera() -> Iterator[Camera]:
+    side = Camera()
+    try:
+        yield side
+    finally:
+        side.close()
+
+
+@contextmanager
+def node_process(*ros_arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The node with the scripted tracker in a process of its own; killed at the end."""
+    command = [sys.executable, str(Path(__file__)), "--ros-args", *ros_arguments]
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        sys.stdout.write(process.communicate()[0])  # pytest shows it where a test fails
+
+
+def output_after_end(process: subprocess.Popen[str]) -> str:
+    """What a process that ends by itself has printed."""
+    return process.communicate(timeout=PATIENCE_S)[0]
+
+
+if __name__ == "__main__":
+    sys.exit(run(lambda: EstimatorNode(build=ScriptedTracker)))

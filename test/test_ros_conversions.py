@@ -1,0 +1,160 @@
+"""Messages to frames, and tracks to messages."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+
+from geometry_msgs.msg import Pose, PoseWithCovariance, Vector3
+from ros_support import image_message, info_message, make_track
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker
+
+from category_pose_ros.geometry import SE3, so3
+from category_pose_ros.ros.conversions import (
+    camera_from_info,
+    detection_array,
+    frame_from_messages,
+    pose_array,
+    pose_message,
+    transforms,
+)
+from category_pose_ros.ros.markers import MarkerBoard, tracks_from_markers
+
+HEADER = Header(frame_id="camera_optical")
+
+
+def test_a_frame_has_the_pixels_the_camera_and_the_stamp() -> None:
+    frame = frame_from_messages(image_message(7, stamp_ns=5_000_000_001), info_message())
+    assert frame.rgb[0, 0, 0] == 7
+    assert frame.stamp_ns == 5_000_000_001
+    assert (frame.camera.fx, frame.camera.fy, frame.camera.cx, frame.camera.cy) == (60.0, 61.0, 31.5, 23.5)
+    assert not frame.camera.is_distorted
+
+
+def test_an_image_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"image: expected the 640x480 of camera_info, got 64x48"):
+        frame_from_messages(image_message(), info_message(640, 480))
+
+
+def changed(**fields: Any) -> CameraInfo:
+    info = info_message()
+    for name, value in fields.items():
+        setattr(info, name, value)
+    return info
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"k": [0.0] * 9}, r"camera_info\.k: fx: expected a positive number of pixels, got 0\.0"),
+        ({"k": [float("nan")] * 9}, r"camera_info\.k"),
+        ({"k": [60.0, 0.5, 31.5, 0.0, 61.0, 23.5, 0.0, 0.0, 1.0]}, r"camera_info\.k: expected no skew, got 0\.5"),
+        ({"distortion_model": "wobbly", "d": [0.1]}, r"camera_info\.distortion_model: expected one of .*'wobbly'"),
+        ({"d": [0.1, 0.2, 0.3]}, r"camera_info\.distortion: plumb_bob expects 4 or 5 coefficients, got 3"),
+        ({"width": 0}, r"camera_info\.width"),
+        ({"roi": RegionOfInterest(x_offset=60, width=10, height=48)}, r"camera_info\.roi: expected a region inside"),
+    ],
+)
+def test_what_is_no_calibration_is_refused_by_the_name_of_its_field(fields: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        camera_from_info(changed(**fields))
+
+
+def test_distortion_is_taken_over_and_rectified_images_have_none() -> None:
+    info = changed(distortion_model="rational_polynomial", d=[0.1] * 8)
+    assert camera_from_info(info).distortion == (0.1,) * 8
+    rectified = camera_from_info(info, rectified=True)
+    assert not rectified.is_distorted
+    assert (rectified.fx, rectified.fy, rectified.cx, rectified.cy) == (50.0, 51.0, 30.5, 22.5)
+
+
+def test_an_ideal_camera_may_leave_its_model_unnamed() -> None:
+    assert not camera_from_info(changed(distortion_model="", d=[])).is_distorted
+
+
+def test_region_of_interest_comes_before_binning() -> None:
+    roi = RegionOfInterest(x_offset=8, y_offset=4, width=40, height=20)
+    camera = camera_from_info(changed(roi=roi, binning_x=2, binning_y=2))
+    full = camera_from_info(info_message())
+    point = torch.tensor([[0.1, -0.05, 1.0]])
+    # Pixel (u, v) of a binned image covers two by two pixels of the region.
+    expected = (full.project(point) - torch.tensor([8.0, 4.0]) + 0.5) / 2 - 0.5
+    assert (camera.width, camera.height) == (20, 10)
+    torch.testing.assert_close(camera.project(point), expected)
+
+
+def test_quaternions_are_in_the_order_of_ros() -> None:
+    quarter_turn = so3.exp(torch.tensor([0.0, 0.0, torch.pi / 2]))
+    pose = pose_message(SE3(quarter_turn, torch.tensor([1.0, 2.0, 3.0])))
+    half = 0.5**0.5
+    q = pose.orientation
+    np.testing.assert_allclose([q.x, q.y, q.z, q.w], [0, 0, half, half], atol=1e-6)
+    assert (pose.position.x, pose.position.y, pose.position.z) == (1.0, 2.0, 3.0)
+
+
+def test_poses_and_transforms_keep_header_and_order() -> None:
+    tracks = [make_track(3, "mug"), make_track(5, "can")]
+    poses = pose_array(HEADER, tracks)
+    assert poses.header == HEADER
+    moved = transforms(HEADER, tracks)
+    assert [item.child_frame_id for item in moved] == ["mug_3", "can_5"]
+    assert [item.transform.translation.x for item in moved] == [pose.position.x for pose in poses.poses]
+    assert moved[0].transform.rotation == poses.poses[0].orientation
+
+
+class Detection3D:
+    def __init__(self, header: Header, id: str) -> None:  # noqa: A002
+        self.header, self.id, self.results = header, id, []
+        self.bbox = types.SimpleNamespace(center=Pose(), size=Vector3())
+
+
+class ObjectHypothesisWithPose:
+    def __init__(self) -> None:
+        self.hypothesis = types.SimpleNamespace(class_id="", score=0.0)
+        self.pose = PoseWithCovariance()
+
+
+def test_detections_carry_category_score_size_covariance_and_id() -> None:
+    # Stands in for vision_msgs 4, which comes with ROS installations alone; same names, same nesting.
+    messages = types.SimpleNamespace(
+        Detection3D=Detection3D,
+        ObjectHypothesisWithPose=ObjectHypothesisWithPose,
+        Detection3DArray=types.SimpleNamespace,
+    )
+    array = detection_array(HEADER, [make_track(3), make_track(5)], messages)
+    assert [detection.id for detection in array.detections] == ["3", "5"]
+    detection = array.detections[0]
+    assert detection.bbox.size == Vector3(x=0.12, y=0.08, z=0.1)
+    assert detection.results[0].hypothesis.class_id == "mug"
+    np.testing.assert_allclose(detection.results[0].pose.covariance, (np.eye(6) * 1e-4).ravel())
+
+
+def test_markers_say_everything_about_an_object() -> None:
+    tracks = [make_track(3, "mug"), make_track(5, "coffee can")]
+    message = MarkerBoard().update(HEADER, tracks)
+    assert len({(marker.ns, marker.id) for marker in message.markers}) == 6
+    assert all(marker.header == HEADER for marker in message.markers)
+    for said, track in zip(tracks_from_markers(message), tracks, strict=True):
+        assert (said.track_id, said.estimate.category) == (track.track_id, track.estimate.category)
+        assert (said.estimate.score, said.estimate.visible_fraction) == (0.875, 0.75)
+        np.testing.assert_array_equal(said.estimate.size_m, track.estimate.size_m)
+        torch.testing.assert_close(
+            said.estimate.camera_from_object.matrix(), track.estimate.camera_from_object.matrix()
+        )
+
+
+def test_markers_of_objects_that_are_gone_are_deleted_once() -> None:
+    board = MarkerBoard()
+    board.update(HEADER, [make_track(1), make_track(2)])
+    deleted = [m for m in board.update(HEADER, [make_track(2)]).markers if m.action == Marker.DELETE]
+    assert sorted((marker.ns, marker.id) for marker in deleted) == [("axes", 1), ("box", 1), ("label", 1)]
+    assert all(marker.action == Marker.ADD for marker in board.update(HEADER, [make_track(2)]).markers)
+    assert len(board.update(HEADER, []).markers) == 3

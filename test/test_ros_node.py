@@ -1,0 +1,229 @@
+"""The node in its own process, spoken to over DDS."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseArray
+from lifecycle_msgs.msg import State
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
+from ros_support import Camera, camera, image_message, info_message, node_process, output_after_end
+from visualization_msgs.msg import Marker, MarkerArray
+
+from category_pose_ros.config import describe
+from category_pose_ros.ros.conversions import pose_from_message
+from category_pose_ros.ros.markers import tracks_from_markers
+from category_pose_ros.ros.parameters import NodeConfig
+
+STAMP_NS = 1_700_000_000_123_456_789
+
+
+@pytest.fixture
+def side() -> Iterator[Camera]:
+    with camera() as side:
+        yield side
+
+
+def set_parameter(side: Camera, name: str, **value: Any) -> Any:
+    kind = {
+        "double_value": ParameterType.PARAMETER_DOUBLE,
+        "string_value": ParameterType.PARAMETER_STRING,
+        "integer_value": ParameterType.PARAMETER_INTEGER,
+        "string_array_value": ParameterType.PARAMETER_STRING_ARRAY,
+    }[next(iter(value))]
+    request = SetParameters.Request(parameters=[Parameter(name=name, value=ParameterValue(type=kind, **value))])
+    return side.call(SetParameters, request).results[0]
+
+
+def dropped(diagnostics: list[DiagnosticArray], reason: str) -> int:
+    if not diagnostics:
+        return 0
+    values = {item.key: item.value for item in diagnostics[-1].status[0].values}
+    return int(values.get(f"frames dropped, {reason}", 0))
+
+
+def test_an_image_goes_in_and_poses_come_out_with_its_stamp_and_frame(side: Camera) -> None:
+    poses, markers = side.collect(PoseArray, "/estimator/poses"), side.collect(MarkerArray, "/estimator/markers")
+    with node_process() as process:
+        side.send_until(image_message(2, STAMP_NS), lambda: poses and markers, "poses and markers come")
+        assert poses[0].header == image_message(2, STAMP_NS).header
+        assert len(poses[0].poses) == 2
+        said = [track.estimate.camera_from_object for track in tracks_from_markers(markers[0])]
+        torch.testing.assert_close(
+            torch.stack([pose.matrix() for pose in said]),
+            torch.stack([pose_from_message(pose).matrix() for pose in poses[0].poses]),
+        )
+        side.send_until(image_message(0), lambda: poses[-1].poses == [], "an empty array comes for an empty scene")
+        side.until(lambda: any(marker.action == Marker.DELETE for marker in markers[-1].markers) or None, "deletion")
+        process.send_signal(signal.SIGINT)
+        printed = output_after_end(process)
+    assert process.returncode == 0, printed
+    assert "Traceback" not in printed
+
+
+def test_sigterm_ends_an_idle_node_cleanly(side: Camera) -> None:
+    with node_process() as process:
+        side.until_listening()
+        process.send_signal(signal.SIGTERM)
+        printed = output_after_end(process)
+    assert process.returncode == 0, printed
+    assert "Traceback" not in printed
+
+
+def test_images_before_camera_info_are_dropped_and_counted(side: Camera) -> None:
+    poses, diagnostics = side.collect(PoseArray, "/estimator/poses"), side.collect(DiagnosticArray, "/diagnostics")
+    with node_process() as process:
+        count = lambda: dropped(diagnostics, "no camera_info yet")  # noqa: E731
+        side.send_until(image_message(), count, "the drop is counted", info=False)
+        assert not poses
+        side.send_until(image_message(), lambda: poses, "poses come once camera_info is there")
+        process.send_signal(signal.SIGINT)
+        assert "no camera_info on /camera_info yet" in output_after_end(process)
+
+
+@pytest.mark.parametrize("fault", ["size", "encoding", "calibration"])
+def test_an_unusable_frame_is_dropped_and_the_node_goes_on(side: Camera, fault: str) -> None:
+    poses, diagnostics = side.collect(PoseArray, "/estimator/poses"), side.collect(DiagnosticArray, "/diagnostics")
+    image, info = image_message(), info_message()
+    if fault == "size":
+        info.width = 1280
+    if fault == "encoding":
+        image.encoding = "rgb9"
+    if fault == "calibration":
+        info.k = [0.0] * 9
+    expected = {
+        "size": "image: expected the 1280x48 of camera_info, got 64x48",
+        "encoding": "got 'rgb9'",
+        "calibration": "camera_info.k: fx: expected a positive number of pixels, got 0.0",
+    }[fault]
+    with node_process() as process:
+
+        def send_and_count() -> int:
+            side.infos.publish(info)
+            side.images.publish(image)
+            side.executor.spin_once(timeout_sec=0.1)
+            return dropped(diagnostics, "unusable")
+
+        side.until(send_and_count, "the drop is counted")
+        assert not poses
+        side.send_until(image_message(), lambda: poses, "the node goes on")
+        process.send_signal(signal.SIGINT)
+        assert expected in output_after_end(process)
+
+
+def test_a_bug_in_the_estimator_ends_the_process_with_its_traceback(side: Camera) -> None:
+    with node_process() as process:
+        side.send_until(image_message(bug=True), lambda: process.poll() is not None, "the node ends")
+        printed = output_after_end(process)
+    assert process.returncode == 1
+    assert "RuntimeError: a bug in the estimator" in printed
+
+
+def test_the_life_cycle_can_be_walked_several_times(side: Camera) -> None:
+    poses = side.collect(PoseArray, "/estimator/poses")
+    with node_process("-p", "autostart:=false"):
+        assert side.state() == "unconfigured"
+        for _ in range(3):
+            assert side.transition("configure")
+            assert side.state() == "inactive"
+            assert side.transition("activate")
+            assert side.state() == "active"
+            poses.clear()
+            side.send_until(image_message(), lambda: poses, "poses come")
+            assert side.transition("deactivate")
+            assert side.transition("cleanup")
+        assert side.state() == "unconfigured"
+        assert side.transition("shutdown")
+        assert side.state() == "finalized"
+        assert State.PRIMARY_STATE_FINALIZED == 4
+
+
+def test_nothing_comes_out_of_an_inactive_node(side: Camera) -> None:
+    poses = side.collect(PoseArray, "/estimator/poses")
+    with node_process():
+        side.send_until(image_message(), lambda: poses, "poses come")
+        assert side.transition("deactivate")
+        side.until(lambda: side.images.get_subscription_count() == 0, "the node unsubscribes")
+        while poses:  # what was under way over DDS
+            poses.clear()
+            side.executor.spin_once(timeout_sec=0.5)
+        side.images.publish(image_message())
+        side.executor.spin_once(timeout_sec=1.0)
+        assert not poses
+
+
+def test_every_setting_is_a_described_parameter(side: Camera) -> None:
+    with node_process():
+        names = side.call(ListParameters, ListParameters.Request()).result.names
+        settings = {item.name: item for item in describe(NodeConfig)}
+        assert set(settings) <= set(names)
+        request = DescribeParameters.Request(names=list(settings))
+        for item in side.call(DescribeParameters, request).descriptors:
+            assert item.description == settings[item.name].description
+            ranged = settings[item.name].minimum is not None
+            assert bool(item.floating_point_range or item.integer_range) == ranged
+
+
+def test_parameters_change_while_running_or_are_refused_with_the_reason(side: Camera) -> None:
+    poses = side.collect(PoseArray, "/estimator/poses")
+    with node_process():
+        side.send_until(image_message(), lambda: poses and poses[-1].poses, "an object is seen")
+        assert set_parameter(side, "estimator.score_threshold", double_value=0.9).successful
+        side.send_until(image_message(), lambda: poses[-1].poses == [], "the new threshold counts")
+        refused = set_parameter(side, "method", string_value="neural_mesh_2")
+        assert "method: expected one of" in refused.reason
+        refused = set_parameter(side, "device", string_value="cpu")
+        assert refused.reason == "device: can only change while unconfigured"
+        refused = set_parameter(side, "estimator.score_threshold", double_value=1.5)
+        assert not refused.successful
+        assert "1" in refused.reason
+        assert side.transition("deactivate")
+        assert side.transition("cleanup")
+        assert set_parameter(side, "device", string_value="cpu").successful
+        assert set_parameter(side, "categories", string_array_value=["mug"]).successful
+        assert set_parameter(side, "categories", string_array_value=[]).successful
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("colour:=red", "colour: unknown setting"),
+        ("tracker.confirm_after:=0", "tracker.confirm_after: expected at least 1, got 0"),
+        ("image_transport:=7", "image_transport: expected str, got 7"),
+        ("categories:=['dragon']", "cannot load the model: categories: expected one of mug, can, got 'dragon'"),
+    ],
+)
+def test_a_node_that_cannot_start_says_why_and_fails(argument: str, expected: str) -> None:
+    with node_process("-p", argument) as process:
+        printed = output_after_end(process)
+    assert process.returncode == 1
+    assert expected in printed
+    assert "Traceback" not in printed
+
+
+def test_a_failed_configuration_leaves_a_node_that_can_be_configured_again(side: Camera) -> None:
+    with node_process("-p", "autostart:=false", "-p", "categories:=['dragon']"):
+        assert not side.transition("configure")
+        assert side.state() == "unconfigured"
+        assert set_parameter(side, "categories", string_array_value=[]).successful
+        assert side.transition("configure")
+
+
+def test_quality_of_service_and_names_can_be_overridden(side: Camera) -> None:
+    poses = side.collect(PoseArray, "/robot/estimator/poses")
+    reliable = "qos_overrides./image.subscription.reliability:=reliable"
+    arguments = ["-p", reliable, "-r", "__ns:=/robot", "-r", "image:=/image", "-r", "camera_info:=/camera_info"]
+    with node_process(*arguments) as process:
+        side.send_until(image_message(), lambda: poses, "poses come")
+        endpoint = side.node.get_subscriptions_info_by_topic("/image")[0]
+        assert endpoint.qos_profile.reliability.name == "RELIABLE"
+        assert process.poll() is None

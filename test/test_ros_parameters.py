@@ -1,0 +1,93 @@
+"""Settings as ROS parameters, and the parameter file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+
+from rclpy.parameter import Parameter
+
+from category_pose_ros.config import describe, setting, to_dict, to_flat
+from category_pose_ros.ros.parameters import NodeConfig, changed_config, descriptor, parameter_file, with_values
+
+PARAMETER_FILE = Path(__file__).parents[1] / "config" / "estimator.yaml"
+
+
+def test_the_parameter_file_is_the_one_that_the_settings_make() -> None:
+    # Where this fails: python -m category_pose_ros.ros.parameters > config/estimator.yaml
+    assert PARAMETER_FILE.read_text(encoding="utf-8") == parameter_file()
+
+
+def test_the_parameter_file_holds_the_defaults() -> None:
+    values = yaml.safe_load(parameter_file())["/**"]["estimator"]["ros__parameters"]
+    assert values == to_dict(NodeConfig())
+    types = {name: type(value) for name, value in to_flat(NodeConfig()).items()}
+    assert {name: type(value) for name, value in _flat(values).items()} == types
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def test_descriptors_carry_description_range_and_choices() -> None:
+    items = {item.name: item for item in describe(NodeConfig)}
+    assert "raw, compressed" in descriptor(items["image_transport"]).additional_constraints
+    bounded = descriptor(items["estimator.score_threshold"]).floating_point_range[0]
+    assert (bounded.from_value, bounded.to_value) == (0.0, 1.0)
+    whole = descriptor(items["tracker.confirm_after"]).integer_range[0]
+    assert whole.from_value == 1
+    assert all(descriptor(item).description for item in items.values())
+
+
+@pytest.mark.parametrize("empty", [[], None, b"", [""], ()])
+def test_all_the_ways_to_write_an_empty_list_are_one(empty: Any) -> None:
+    assert with_values(NodeConfig(), {"categories": empty}).categories == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("nonsense", 1, "nonsense: unknown setting"),
+        ("estimator.nonsense", 1, r"estimator\.nonsense: unknown setting"),
+        ("method", "guess", "method: expected one of .*, got 'guess'"),
+        ("categories", "mug", "categories: expected list, got 'mug'"),
+        ("categories", [1], r"categories: expected a list of names, got \(1,\)"),
+        ("estimator.score_threshold", 2.0, "score_threshold: expected at most 1.0, got 2.0"),
+        ("estimator.score_threshold", float("nan"), "score_threshold: expected .*, got nan"),
+        ("autostart", "yes", "autostart: expected bool, got 'yes'"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        with_values(NodeConfig(), {name: value})
+
+
+def test_once_configured_only_estimator_and_tracker_change() -> None:
+    config = NodeConfig()
+    request = [Parameter("method", value="neural_mesh"), Parameter("estimator.score_threshold", value=0.25)]
+    assert changed_config(config, request, configured=True).estimator.score_threshold == 0.25
+    with pytest.raises(ValueError, match="device: can only change while unconfigured"):
+        changed_config(config, [Parameter("device", value="cpu")], configured=True)
+    assert changed_config(config, [Parameter("device", value="cpu")], configured=False).device == "cpu"
+    assert changed_config(config, [Parameter("use_sim_time", value=True)], configured=True) == config
+
+
+def test_a_setting_with_one_bound_has_a_range_too() -> None:
+    import dataclasses
+
+    @dataclasses.dataclass(frozen=True)
+    class Bounded:
+        gain: float = setting(1e-5, "Gain.", minimum=0.0)
+        count: int = setting(1, "Count.", maximum=9)
+
+    gain, count = (descriptor(item) for item in describe(Bounded))
+    assert gain.floating_point_range[0].from_value == 0.0
+    assert count.integer_range[0].to_value == 9
