@@ -10,9 +10,9 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from category_pose_ros.data.bag_messages import rgb_from_message
 from category_pose_ros.data.bag_writer import write_bag
 from category_pose_ros.data.bags import BagFrames
+from category_pose_ros.data.messages import rgb_from_message
 from category_pose_ros.geometry import Camera
 from category_pose_ros.records import Frame
 
@@ -124,12 +124,12 @@ def test_filled_up_rows_are_cut():
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        (raw_image(gradient(), "magic8"), "encoding: cannot convert 'magic8'"),
-        (raw_image(gradient()[..., 0], "rgb8"), "encoding: cannot convert 'rgb8'"),  # too few bytes per row
-        (raw_image(gradient(), "rgb8", height=47, step=192), "data: expected step x height"),
-        (raw_image(gradient(), "rgb8", width=0), "width, height: expected a size"),
-        (SimpleNamespace(format="jpeg", data=np.zeros(50, np.uint8)), "data: damaged jpeg"),
-        (SimpleNamespace(format="png", data=np.zeros(0, np.uint8)), "data: damaged png"),
+        (raw_image(gradient(), "magic8"), "image.encoding: expected one of .* got 'magic8'"),
+        (raw_image(gradient()[..., 0], "rgb8"), "image.step: expected at least"),  # too few bytes per row
+        (raw_image(gradient(), "rgb8", height=47, step=192), "image.data: expected"),
+        (raw_image(gradient(), "rgb8", width=0), "image: expected a width and height"),
+        (SimpleNamespace(format="jpeg", data=np.zeros(50, np.uint8)), "image.data: expected a JPEG or PNG"),
+        (SimpleNamespace(format="png", data=np.zeros(0, np.uint8)), "image.data: expected a JPEG or PNG"),
     ],
 )
 def test_wrong_images_are_refused(message, expected):

@@ -192,7 +192,7 @@ def test_shared_scenes_load(folder, images, counted):
     scene = BopScene(SHARED_DATA / folder)
     frames = list(scene[::10])  # every tenth image decodes fast enough
     assert len(scene) == images
-    objects = [item for image_id in scene.image_ids for item in scene._objects(str(image_id))]
+    objects = [item for image_id in scene.image_ids for item in scene.objects(image_id)]
     assert sum(not item.ignore for item in objects) == counted
     assert all(
         item.frame.depth is None or 0.2 < np.median(item.frame.depth[item.frame.depth > 0]) < 60 for item in frames

@@ -15,10 +15,10 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("launch", reason="needs launch, which comes with an installed ROS 2")
 pytest.importorskip("launch_ros", reason="needs launch_ros, which comes with an installed ROS 2")
 
+import launch
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from ros_support import camera
 
-import launch
 from category_pose_ros.estimation.estimator import DEFAULT_MODEL
 
 LAUNCH_FILE = Path(__file__).parents[1] / "launch" / "estimator.launch.py"

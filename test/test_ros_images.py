@@ -14,8 +14,9 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from category_pose_ros.data.messages import rgb_from_compressed
 from category_pose_ros.ros import images
-from category_pose_ros.ros.images import image_from_rgb, rgb_from_compressed, rgb_from_image
+from category_pose_ros.ros.images import image_from_rgb, rgb_from_image
 
 RANDOM = np.random.default_rng(0)
 WIDTH, HEIGHT = 22, 10

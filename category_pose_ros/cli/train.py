@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import click
 
 from category_pose_ros.cli.settings import override
-from category_pose_ros.training.train import TrainConfig, train as run_training
+from category_pose_ros.training.train import TrainConfig
+from category_pose_ros.training.train import train as run_training
+from category_pose_ros.visualization.plots import plot_training
 
 
 @click.command()
@@ -20,4 +23,6 @@ def train(output: Path, backgrounds: Path | None, overrides: tuple[str, ...]) ->
     Leaves checkpoint.pt, log.csv, log.png and model.safetensors there.
     """
     model = run_training(override(TrainConfig(), overrides), output, backgrounds)
-    click.echo(f"wrote {model}")
+    with (output / "log.csv").open() as file:
+        (output / "log.png").write_bytes(plot_training(list(csv.DictReader(file))))
+    click.echo(f"wrote {model} and {output / 'log.png'}")

@@ -10,7 +10,7 @@ from typing import Any
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
-from category_pose_ros.data.bag_messages import camera_from_info, rgb_from_message, stamp_ns
+from category_pose_ros.data.messages import camera_from_info, rgb_from_message, stamp_ns
 from category_pose_ros.geometry import Camera
 from category_pose_ros.records import Frame
 
@@ -65,7 +65,8 @@ class BagFrames:
                 if topic == self.camera_info_topic:
                     camera = camera_from_info(message)
                 else:
-                    yield Frame(rgb_from_message(message), camera, stamp_ns=stamp_ns(message, log_time_ns))
+                    # Drivers that leave the stamp out get the time of recording.
+                    yield Frame(rgb_from_message(message), camera, stamp_ns=stamp_ns(message.header) or log_time_ns)
             except ValueError as error:
                 raise ValueError(f"{self.path}: {topic}: {error}") from error
 

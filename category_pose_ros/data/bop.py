@@ -69,9 +69,15 @@ class BopScene(Sequence[AnnotatedFrame]):
             frame = Frame(rgb, _camera(entry, rgb.shape[1], rgb.shape[0]), depth, int(entry.get("stamp_ns", 0)))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{camera_path}: image {key}: {_describe(error)}") from error
-        return AnnotatedFrame(frame, self._objects(key), f"{image_id:06d}")
+        return AnnotatedFrame(frame, self.objects(image_id), f"{image_id:06d}")
 
-    def _objects(self, key: str) -> tuple[GroundTruthObject, ...]:
+    def objects(self, image_id: int) -> tuple[GroundTruthObject, ...]:
+        """The ground truth of an image; needs no image file.
+
+        Raises:
+            ValueError: the annotation is damaged or contradicts itself.
+        """
+        key = str(image_id)
         entries = self._ground_truth[key]
         infos = self._info.get(key) or [{}] * len(entries)
         if len(infos) != len(entries):

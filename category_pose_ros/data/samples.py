@@ -32,7 +32,7 @@ class SampleConfig:
     smallest_px: float = setting(46.0, "Least apparent diagonal of the object aimed at.", minimum=8.0)
     largest_px: float = setting(118.0, "Greatest apparent diagonal of the object aimed at.", minimum=8.0)
     centred: float = setting(
-        0.65, "Share of crops that are centred on their object at one size, as refinement sees them.", minimum=0.0, maximum=1.0
+        0.65, "Share of crops centred on their object at one size, as refinement sees them.", minimum=0.0, maximum=1.0
     )
     centred_px: float = setting(92.0, "Apparent diagonal of the object in a centred crop.", minimum=8.0)
     views_per_scene: int = setting(

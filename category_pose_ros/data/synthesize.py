@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -154,15 +155,13 @@ def _truth(item: PlacedObject, view: SE3, visible: float, least_visible: float) 
 
 def _silhouette_px(item: PlacedObject, view: SE3, camera: Camera) -> float:
     """Pixels that the object would cover with nothing in front, those outside the image included."""
-    import cv2
-
     pose = view @ item.world_from_object
     canvas = np.zeros((3 * camera.height, 3 * camera.width), np.uint8)
     for mesh, _ in item.instance.parts:
         points = pose @ torch.from_numpy(mesh.vertices)
         if float(points[:, 2].min()) <= 0.02:
             return float("inf")  # it reaches behind the camera; its share cannot be told
-        pixels = camera.project(points).numpy() + [camera.width, camera.height]
+        pixels = camera.project(points).numpy() + np.array([camera.width, camera.height])
         for triangle in np.rint(pixels[mesh.faces]).astype(np.int32):
             cv2.fillConvexPoly(canvas, triangle, 1)
     return float(canvas.sum())

@@ -74,9 +74,7 @@ class PoseEstimator:
             if name not in known:
                 raise ValueError(f"categories: expected names among {', '.join(known)}, got {name!r}")
         wanted = tuple(dict.fromkeys(categories)) or known
-        return PoseEstimator(
-            NeuralMeshMethod(loaded, wanted, chosen_device, config.neural_mesh), wanted, config
-        )
+        return PoseEstimator(NeuralMeshMethod(loaded, wanted, chosen_device, config.neural_mesh), wanted, config)
 
     def estimate(self, frame: Frame) -> list[ObjectEstimate]:
         """All objects whose score reaches the threshold, best first."""

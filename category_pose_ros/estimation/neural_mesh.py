@@ -128,9 +128,7 @@ class NeuralMeshMethod:
             best = int(support.argmax())
             row = rows[best : best + 1]
             chosen = Linearised(curvature.cost[row], curvature.gradient[row], curvature.hessian[row])
-            answers.append(
-                _Answer(candidate, item, states[row], chosen, float(support[best]), float(presence[best]))
-            )
+            answers.append(_Answer(candidate, item, states[row], chosen, float(support[best]), float(presence[best])))
         return answers
 
     def _report(self, answer: _Answer) -> ObjectEstimate:

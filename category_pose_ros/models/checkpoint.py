@@ -94,11 +94,30 @@ def _assemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Neura
     backbone = Backbone(config)
     backbone.load_state_dict(_part(tensors, "backbone."))
     state = _part(tensors, "meshes.")
+    _check_tables(state, len(infos), config.feature)
     meshes = NeuralMeshes(infos, config.feature, clutter_count=len(state["clutter"]))
     for name, value in state.items():  # the grids are those of the file, whatever made them
         current = getattr(meshes, name)
         setattr(meshes, name, torch.nn.Parameter(value) if isinstance(current, torch.nn.Parameter) else value)
     return NeuralMeshModel(backbone.eval(), meshes.eval(), config, header["training"])
+
+
+def _check_tables(state: dict[str, torch.Tensor], categories: int, feature: int) -> None:
+    vertices = len(state["points"])
+    shapes = {
+        "points": (vertices, 3),
+        "normals": (vertices, 3),
+        "category": (vertices,),
+        "memory": (vertices, feature),
+        "clutter": (len(state["clutter"]), feature),
+    }
+    for name, shape in shapes.items():
+        if state[name].shape != shape:
+            raise ValueError(f"meshes.{name}: expected shape {shape}, got {tuple(state[name].shape)}")
+        if not state[name].isfinite().all():
+            raise ValueError(f"meshes.{name}: expected finite values")
+    if not set(state["category"].tolist()) <= set(range(categories)):
+        raise ValueError(f"meshes.category: expected numbers below {categories}")
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -11,14 +11,10 @@ from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion, TransformStamp
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from category_pose_ros.data.messages import camera_from_info, rgb_from_compressed, stamp_ns
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.records import Frame, Track
-from category_pose_ros.ros.images import rgb_from_compressed, rgb_from_image
-
-
-def stamp_ns(header: Header) -> int:
-    """Time of a header in integer nanoseconds."""
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+from category_pose_ros.ros.images import rgb_from_image
 
 
 def frame_from_messages(image: Image | CompressedImage, info: CameraInfo, rectified: bool = False) -> Frame:
@@ -38,34 +34,6 @@ def frame_from_messages(image: Image | CompressedImage, info: CameraInfo, rectif
     return Frame(rgb, camera, stamp_ns=stamp_ns(image.header))
 
 
-def camera_from_info(info: CameraInfo, rectified: bool = False) -> Camera:
-    """The camera of the images that a camera_info describes, region of interest and binning included.
-
-    Args:
-        rectified: the images are rectified; then the intrinsics are those of P and there is no distortion.
-
-    Raises:
-        ValueError: names the field of camera_info that is not a calibration.
-    """
-    # Row-major: K is 3x3, P is 3x4.
-    fx, skew, cx, fy, cy = (info.p[i] for i in (0, 1, 2, 5, 6)) if rectified else (info.k[i] for i in (0, 1, 2, 4, 5))
-    matrix = "p" if rectified else "k"
-    if skew:
-        raise ValueError(f"camera_info.{matrix}: expected no skew, got {skew}")
-    coefficients = () if rectified else tuple(float(value) for value in info.d)
-    # Drivers of ideal cameras leave the model's name empty, or give five zeros with it.
-    model = info.distortion_model if any(coefficients) else "plumb_bob"
-    try:
-        camera = Camera(
-            fx, fy, cx, cy, int(info.width), int(info.height), model, coefficients if any(coefficients) else ()
-        )
-        return _binned(_cropped(camera, info), info)
-    except ValueError as error:
-        field = str(error).split(":")[0]
-        where = {"fx": f"{matrix}: ", "fy": f"{matrix}: ", "cx": f"{matrix}: ", "cy": f"{matrix}: "}.get(field, "")
-        raise ValueError(f"camera_info.{where}{error}") from error
-
-
 def info_from_camera(camera: Camera, header: Header) -> CameraInfo:
     """The camera_info of an image that is not rectified."""
     k = camera.matrix()
@@ -74,27 +42,6 @@ def info_from_camera(camera: Camera, header: Header) -> CameraInfo:
     info.k, info.r = k.ravel(), np.eye(3).ravel()
     info.p = np.hstack([k, np.zeros((3, 1))]).ravel()
     return info
-
-
-def _cropped(camera: Camera, info: CameraInfo) -> Camera:
-    """The camera of the region of interest; one without a size is the whole image."""
-    roi = info.roi
-    if not roi.width and not roi.height:
-        return camera
-    if roi.x_offset + roi.width > camera.width or roi.y_offset + roi.height > camera.height:
-        raise ValueError(
-            f"roi: expected a region inside {camera.width}x{camera.height}, "
-            f"got {roi.width}x{roi.height} at ({roi.x_offset}, {roi.y_offset})"
-        )
-    return camera.cropped(int(roi.x_offset), int(roi.y_offset), int(roi.width), int(roi.height))
-
-
-def _binned(camera: Camera, info: CameraInfo) -> Camera:
-    """The camera after binning; 0 means 1, as in the message's definition."""
-    across, down = max(1, int(info.binning_x)), max(1, int(info.binning_y))
-    if (across, down) == (1, 1):
-        return camera
-    return camera.resized(camera.width // across, camera.height // down)
 
 
 def pose_message(pose: SE3) -> Pose:

@@ -79,7 +79,7 @@ def _evaluation(frames: BagFrames, account: Account) -> Evaluation:
     """The answered frames against the ground truth; image n of the scene is frame n of the bag."""
     scene = BopScene(frames.path.parent)
     annotated = (
-        AnnotatedFrame(frame, scene._objects(str(number)), f"{number:06d}")
+        AnnotatedFrame(frame, scene.objects(number), f"{number:06d}")
         for number, frame in enumerate(frames)
         if frame.stamp_ns in account.answered_s
     )

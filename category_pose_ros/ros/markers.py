@@ -15,8 +15,9 @@ from geometry_msgs.msg import Point, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from category_pose_ros.data.messages import stamp_ns
 from category_pose_ros.records import ObjectEstimate, Track, TrackState
-from category_pose_ros.ros.conversions import pose_from_message, pose_message, stamp_ns
+from category_pose_ros.ros.conversions import pose_from_message, pose_message
 from category_pose_ros.visualization.palette import category_colour
 
 _NAMESPACES = ("box", "axes", "label")

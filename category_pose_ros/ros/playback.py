@@ -16,8 +16,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from category_pose_ros.data.messages import stamp_ns
 from category_pose_ros.records import Frame, Track
-from category_pose_ros.ros.conversions import info_from_camera, stamp_ns
+from category_pose_ros.ros.conversions import info_from_camera
 from category_pose_ros.ros.images import image_from_rgb
 from category_pose_ros.ros.markers import tracks_from_markers
 

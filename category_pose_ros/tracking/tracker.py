@@ -77,7 +77,8 @@ class Tracker:
         self._continue(estimates, frame.stamp_ns)
         self._drop(frame.stamp_ns)
         seen = [item.track for item in self._living if item.track.stamp_ns == frame.stamp_ns]
-        return sorted((track for track in seen if track.state is TrackState.CONFIRMED), key=lambda track: track.track_id)
+        confirmed = (track for track in seen if track.state is TrackState.CONFIRMED)
+        return sorted(confirmed, key=lambda track: track.track_id)
 
     def reset(self) -> None:
         """Forget all tracks; ids are not used again."""
@@ -114,12 +115,12 @@ class Tracker:
 _FORBIDDEN = 1e6  # cost of a pair that must not be made
 
 
-def _costs(
-    old: Sequence[ObjectEstimate], new: Sequence[ObjectEstimate], gate: float
-) -> npt.NDArray[np.float64]:
-    """How far apart objects are, in diagonals: across the line of sight, since along it a monocular
-    estimate moves with the size that it assumes. Other categories and what is beyond the gate are
-    forbidden."""
+def _costs(old: Sequence[ObjectEstimate], new: Sequence[ObjectEstimate], gate: float) -> npt.NDArray[np.float64]:
+    """How far apart objects are, in diagonals.
+
+    Across the line of sight, since along it a monocular estimate moves with the size that it assumes.
+    Pairs of two categories or beyond the gate are forbidden.
+    """
     cost = np.full((len(old), len(new)), _FORBIDDEN)
     for i, before in enumerate(old):
         for j, after in enumerate(new):

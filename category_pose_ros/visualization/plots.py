@@ -48,6 +48,30 @@ def plot_accuracy(title: str, unit: str, limit: float, curves: Mapping[str, Curv
     return _png(figure)
 
 
+def plot_training(rows: Sequence[Mapping[str, str]]) -> bytes:
+    """The losses of a training run against the images seen, as running means.
+
+    Args:
+        rows: of the run's log.csv.
+
+    Returns:
+        A PNG file.
+    """
+    figure = Figure(figsize=(7.2, 4.0), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    images = np.array([float(row["images"]) for row in rows])
+    window = max(len(rows) // 40, 1)
+    for name in ("object", "clutter", "centre", "diagonal"):
+        losses = np.array([float(row[name]) for row in rows])
+        smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+        axes.semilogy(images[window - 1 :], smooth, label=name)
+    axes.set(title="training losses", xlabel="images", ylabel="loss (running mean)")
+    axes.grid(alpha=0.25, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
 def _draw(axes: Axes, name: str, curve: Curve, limit: float) -> None:
     errors = np.sort(np.asarray(curve.errors, dtype=np.float64))
     x = np.concatenate([[0.0], errors, [max(limit, errors[-1] if len(errors) else 0.0)]])

@@ -1,0 +1,196 @@
+"""From features to hypotheses: with the features that a perfect network would give, the pose comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from neural_models import INFOS, TINY, tiny_meshes
+from torch import Tensor
+from torch.testing import assert_close
+
+from category_pose_ros.estimation.evidence import CorrespondenceConfig, Evidence, gather_evidence
+from category_pose_ros.estimation.proposals import ProposalConfig, propose, vertex_support
+from category_pose_ros.estimation.solver import SolverConfig, minimise
+from category_pose_ros.estimation.state import State
+from category_pose_ros.estimation.terms import CorrespondenceTerm, SizePriorTerm
+from category_pose_ros.geometry import SE3, Camera, Symmetry, so3
+from category_pose_ros.geometry.box import enter_box
+from category_pose_ros.geometry.symmetry import canonical, rotation_distance
+from category_pose_ros.models.backbone import Backbone, FeatureMap
+from category_pose_ros.models.checkpoint import NeuralMeshModel
+from category_pose_ros.models.posterior import Posterior
+
+SIDE = 16  # cells
+CAMERA = Camera(fx=55.0, fy=55.0, cx=7.0, cy=8.2, width=SIDE, height=SIDE)
+CONFIG = CorrespondenceConfig()
+MESHES = tiny_meshes(feature=48, vertex_count=320)
+MODEL = NeuralMeshModel(Backbone(TINY), MESHES, TINY, {})
+
+
+@dataclass(frozen=True)
+class View:
+    """A cuboid of a category in front of the camera, and the features of a perfect network."""
+
+    category: int
+    pose: SE3
+    size: Tensor
+    features: FeatureMap
+    points: Tensor  # (N, 3) where each cell's ray enters the box
+    hit: Tensor  # (N,)
+
+
+def cells() -> Tensor:
+    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    return torch.stack([columns, rows], -1).flatten(0, 1).float()
+
+
+def see(category: int, seed: int = 0, shift: tuple[float, float] = (0.0, 0.0)) -> View:
+    generator = torch.Generator().manual_seed(seed)
+    rotation = so3.exp(torch.randn(3, generator=generator))
+    size = INFOS[category].log_size_mean.exp()
+    distance = CAMERA.fx * float(size.norm()) / 10.0  # ten cells across
+    ray = CAMERA.rays(torch.tensor([7.5 + shift[0], 7.5 + shift[1]]))
+    pose = canonical(SE3(rotation, distance * ray), INFOS[category].symmetry)
+    points, hit = enter_box(pose, size, CAMERA.rays(cells()))
+    own = torch.nonzero(MESHES.category == category).squeeze(-1)
+    nearest = own[torch.cdist(points * size, MESHES.points[own] * size).argmin(-1)]
+    feature = torch.where(hit.unsqueeze(-1), MESHES.vertex_features()[nearest], MESHES.clutter_features()[:1])
+    centre = CAMERA.project(pose.translation) - cells()
+    features = FeatureMap(
+        feature.detach().T.reshape(1, -1, SIDE, SIDE),
+        centre.T.reshape(1, 2, SIDE, SIDE),
+        torch.full((1, SIDE, SIDE), float(CAMERA.fx * size.norm() / pose.translation[2])).log(),
+    )
+    return View(category, pose, size, features, points, hit)
+
+
+def posterior(categories: tuple[str, ...] = ("can", "mug")) -> Posterior:
+    return Posterior(MODEL, categories, torch.device("cpu"))
+
+
+def evidence_of(view: View) -> Evidence:
+    (evidence,) = gather_evidence(view.features, posterior(), [view.category], [CAMERA], CONFIG)
+    return evidence
+
+
+def state_of(view: View) -> State:
+    return State(SE3(view.pose.rotation[None], view.pose.translation[None]), view.size.log()[None])
+
+
+@pytest.mark.parametrize("category", [0, 1])
+def test_chances_are_those_of_one_choice(category: int) -> None:
+    view = see(category)
+    both = posterior().category_probability(view.features)
+    assert both.shape == (1, 2, SIDE, SIDE)
+    assert (both.sum(1) <= 1 + 1e-5).all()
+    hit = view.hit.view(SIDE, SIDE)
+    assert both[0, category][hit].min() > 0.5
+    assert both[0, category][~hit].max() < 0.1
+    (vertices,) = posterior().vertex_probability(view.features, [category])
+    assert_close(vertices.sum(0), both[0, category])
+
+
+def test_categories_that_are_not_loaded_do_not_compete() -> None:
+    alone = posterior(("mug",))
+    assert [table.name for table in alone.tables] == ["mug"]
+    assert alone.category_probability(see(1).features).shape == (1, 1, SIDE, SIDE)
+    swapped = posterior(("mug", "can"))
+    assert_close(
+        swapped.category_probability(see(1).features)[:, 0], posterior().category_probability(see(1).features)[:, 1]
+    )
+
+
+@pytest.mark.parametrize("category", [0, 1])
+@pytest.mark.parametrize("seed", range(3))
+def test_cells_know_what_they_see(category: int, seed: int) -> None:
+    view = see(category, seed)
+    evidence = evidence_of(view)
+    error = ((evidence.points_box - view.points) * (view.size / view.size.norm())).norm(dim=-1)[view.hit]
+    assert error.mean() < 0.1  # of the diagonal; vertices are 0.06 apart
+    assert (evidence.weight[~view.hit] < 0.1 * evidence.weight[view.hit].mean()).all()
+    assert (evidence.weight >= 0).all()
+    assert_close(evidence.centre, CAMERA.project(view.pose.translation), atol=1e-3, rtol=0)
+    assert float(evidence.diagonal) == pytest.approx(10.0, rel=0.01)
+    assert evidence.presence.flatten()[view.hit].min() > 0.5
+    assert ((evidence.support >= 0) & (evidence.support <= 1 + 1e-5)).all()
+
+
+def test_a_neighbour_of_the_same_category_is_left_out() -> None:
+    """Its cells vote for another centre."""
+    view, other = see(1, 0), see(1, 1, shift=(9.0, 0.0))
+    mine = (view.hit & ~other.hit).view(SIDE, SIDE)
+    theirs = other.hit.view(SIDE, SIDE)
+    mixed = FeatureMap(
+        torch.where(theirs, other.features.feature, view.features.feature),
+        torch.where(theirs, other.features.centre, view.features.centre),
+        torch.where(theirs, other.features.log_diagonal, view.features.log_diagonal),
+    )
+    (evidence,) = gather_evidence(mixed, posterior(), [1], [CAMERA], CONFIG)
+    assert theirs.sum() > 10
+    assert evidence.presence[theirs].max() == 0
+    assert evidence.presence[mine].min() > 0.5
+
+
+def test_a_crop_without_the_object_is_no_failure() -> None:
+    view = see(1)
+    clutter = MESHES.clutter_features()[0].detach().view(1, -1, 1, 1).expand_as(view.features.feature)
+    nothing = FeatureMap(clutter, torch.full((1, 2, SIDE, SIDE), 50.0), torch.full((1, SIDE, SIDE), 9.0))
+    (evidence,) = gather_evidence(nothing, posterior(), [1], [CAMERA], CONFIG)
+    for value in (evidence.points_box, evidence.weight, evidence.support, evidence.centre, evidence.diagonal):
+        assert value.isfinite().all()
+    states = propose(evidence, ProposalConfig(rotations=50, axes=20))
+    assert states.camera_from_object.matrix().isfinite().all()
+
+
+@pytest.mark.parametrize("category", [0, 1])
+def test_the_true_pose_is_supported_best(category: int) -> None:
+    view = see(category, 3)
+    evidence = evidence_of(view)
+    support, presence = vertex_support(state_of(view), evidence)
+    away = torch.zeros(4, 9)
+    away[0, 3], away[1, 4], away[2, 0], away[3, 2] = 0.8, 0.8, 0.05, 0.4
+    others = State.cat([state_of(view)] * 4).moved(away)
+    other_support, _ = vertex_support(others, evidence)
+    assert float(support) > float(other_support.max())
+    assert float(presence) > 0.75
+
+
+@pytest.mark.parametrize("category", [0, 1])
+def test_proposals_differ_in_rotation_and_are_as_many_as_wished(category: int) -> None:
+    config = ProposalConfig(keep=5, separation_deg=25.0)
+    states = propose(evidence_of(see(category)), config)
+    rotations = states.camera_from_object.rotation
+    assert rotations.shape == (5, 3, 3)
+    symmetry = INFOS[category].symmetry
+    apart = rotation_distance(rotations[:, None].expand(5, 5, 3, 3), rotations[None].expand(5, 5, 3, 3), symmetry)
+    assert (apart[~torch.eye(5, dtype=torch.bool)].rad2deg() > 24.9).all()
+
+
+@pytest.mark.parametrize("category", [0, 1])
+@pytest.mark.parametrize("seed", range(4))
+def test_perfect_features_give_the_pose(category: int, seed: int) -> None:
+    """Proposals and refinement together, as the method runs them, without a network."""
+    view = see(category, seed)
+    evidence = evidence_of(view)
+    starts = propose(evidence, ProposalConfig())
+    keep, table = len(starts.log_size), evidence.table
+    terms = [
+        CorrespondenceTerm(
+            evidence.intrinsics[torch.zeros(keep, dtype=torch.long)],
+            evidence.points_box.expand(keep, -1, 3),
+            evidence.cells,
+            evidence.weight.expand(keep, -1),
+            CONFIG.robust_cells,
+        ),
+        SizePriorTerm(table.log_size_mean.expand(keep, 3), table.log_size_information.expand(keep, 3, 3)),
+    ]
+    found, _ = minimise(terms, starts, SolverConfig())
+    best = int(vertex_support(found, evidence)[0].argmax())
+    symmetry: Symmetry = table.symmetry
+    angle = rotation_distance(found.camera_from_object.rotation[best], view.pose.rotation, symmetry)
+    assert float(angle.rad2deg()) < 8
+    offset = CAMERA.project(found.camera_from_object.translation[best]) - CAMERA.project(view.pose.translation)
+    assert float(offset.norm()) < 0.5  # cells
+    assert_close(found.size_m[best], view.size, rtol=0.25, atol=0)
