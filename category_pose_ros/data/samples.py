@@ -31,6 +31,8 @@ class SampleConfig:
     stride_px: int = setting(8, "Pixels per cell of the feature map.", minimum=1, maximum=32)
     smallest_px: float = setting(46.0, "Least apparent diagonal of the object aimed at.", minimum=8.0)
     largest_px: float = setting(118.0, "Greatest apparent diagonal of the object aimed at.", minimum=8.0)
+    on_table: float = setting(0.85, "Share of scenes whose objects rest on a table.", minimum=0.0, maximum=1.0)
+    emphasis: tuple[str, ...] = setting(("mug",), "Categories drawn twice as often as the others.")
     centred: float = setting(
         0.65, "Share of crops centred on their object at one size, as refinement sees them.", minimum=0.0, maximum=1.0
     )
@@ -94,7 +96,8 @@ class SceneSamples(Dataset[Samples]):
 
     def __getitem__(self, index: int) -> Samples:
         rng = np.random.default_rng([self._seed, index])
-        scene = make_scene(rng, self._source, self._categories)
+        emphasis = [name for name in self._config.emphasis if name in self._categories]
+        scene = make_scene(rng, self._source, (*self._categories, *emphasis), on_table=self._config.on_table)
         views = [view for _ in range(self._config.views_per_scene) for view in self._views(rng, scene)]
         return Samples.cat(views)
 

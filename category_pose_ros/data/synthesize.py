@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,9 @@ class SynthesisConfig:
     most_objects: int = setting(5, "Most objects of the categories in a scene.", minimum=1, maximum=20)
     nearest_m: float = setting(0.45, "Least distance of the camera from the scene's centre.", minimum=0.2)
     farthest_m: float = setting(1.1, "Greatest distance of the camera from the scene's centre.", minimum=0.2)
+    on_table: float = setting(1.0, "Share of scenes whose objects rest on a table.", minimum=0.0, maximum=1.0)
     least_visible: float = setting(
-        0.1, "Objects seen less than this share are to be ignored.", minimum=0.0, maximum=1.0
+        0.25, "Objects seen less than this share are to be ignored.", minimum=0.0, maximum=1.0
     )
 
     def __post_init__(self) -> None:
@@ -58,7 +60,7 @@ def synthesize_images(
         count: images.
         backgrounds: folder of photographs to put behind objects and on them; None: noise instead.
     """
-    source = TextureSource.from_folder(backgrounds)
+    source = TextureSource.from_folder(backgrounds, held_out=True)
     for number in range(count):
         rng = np.random.default_rng([_HELD_OUT, seed, number])
         scene = _populated(rng, source, config)
@@ -81,10 +83,9 @@ def synthesize_sequence(
         rate_hz: images per second.
         seed: decides objects, light and the camera's path.
     """
-    source = TextureSource.from_folder(backgrounds)
+    source = TextureSource.from_folder(backgrounds, held_out=True)
     rng = np.random.default_rng([_HELD_OUT, seed])
-    while not (scene := _populated(rng, source, config)).supported:
-        pass
+    scene = _populated(rng, source, dataclasses.replace(config, on_table=1.0))
     background = source.patch(rng, config.width, config.height)
     target = np.mean([item.world_from_object.translation.numpy() for item in scene.objects], axis=0)
     start, sweep = rng.uniform(-np.pi, np.pi), rng.uniform(1.2, 2.0) * rng.choice([-1, 1])
@@ -104,7 +105,7 @@ def synthesize_sequence(
 
 def _populated(rng: Rng, source: TextureSource, config: SynthesisConfig) -> Scene:
     count = int(rng.integers(config.least_objects, config.most_objects + 1))
-    return make_scene(rng, source, config.categories, count)
+    return make_scene(rng, source, config.categories, count, config.on_table)
 
 
 def _handheld(rng: Rng, centre: npt.NDArray[np.floating], config: SynthesisConfig, supported: bool) -> SE3:

@@ -13,12 +13,19 @@ from category_pose_ros.geometry import Camera
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.posterior import Posterior
 
+_ATTEMPTS = 3  # centres looked at per object allowed, which bounds the time that noise can cost
+_SIZE_RATIO = 0.5  # greatest difference of log diagonals that speak of one object
+
 
 @dataclass(frozen=True)
 class DetectionConfig:
     """Finding image positions."""
 
     long_side_px: int = setting(640, "The image is shrunk to this long side first.", minimum=128, maximum=4096)
+    levels: int = setting(2, "Images searched, each half as large as the one before.", minimum=1, maximum=6)
+    largest_px: float = setting(
+        140.0, "Objects that appear larger are left to the next level; training saw none.", minimum=16.0
+    )
     cell_threshold: float = setting(
         0.25, "A cell below this chance of its category casts no vote.", minimum=0.0, maximum=1.0
     )
@@ -37,7 +44,7 @@ class Candidate:
         category: index into the loaded categories.
         u, v: centre in pixels of the rectified image.
         diagonal_px: apparent length of the diagonal of its box.
-        votes: cells that agree.
+        votes: cells that agree, at the level where it was found.
     """
 
     category: int
@@ -66,6 +73,31 @@ def find_candidates(
     return sorted(found, key=lambda candidate: -candidate.votes)[: config.max_objects]
 
 
+def merge_levels(levels: list[list[Candidate]], config: DetectionConfig, finest: float) -> list[Candidate]:
+    """One list of the candidates of all levels, all in pixels of one image.
+
+    An object is taken from the finest level at which it appears no larger than training showed it,
+    and from the coarsest level whatever its size; the same object seen twice is taken once.
+
+    Args:
+        levels: finest first, each half as large as the one before.
+        finest: scale of the finest level relative to the image of the candidates.
+    """
+    kept: list[Candidate] = []
+    for number, candidates in enumerate(levels):
+        largest = config.largest_px / finest * 2**number if number < len(levels) - 1 else float("inf")
+        for item in candidates:
+            if item.diagonal_px <= largest and not any(_same(item, other) for other in kept):
+                kept.append(item)
+    return sorted(kept, key=lambda item: -item.votes)[: config.max_objects]
+
+
+def _same(first: Candidate, second: Candidate) -> bool:
+    distance = ((first.u - second.u) ** 2 + (first.v - second.v) ** 2) ** 0.5
+    smaller, larger = sorted((first.diagonal_px, second.diagonal_px))
+    return first.category == second.category and distance < 0.3 * smaller and larger < 2 * smaller
+
+
 def _peaks(
     category: int, probability: Tensor, features: FeatureMap, cells: Camera, camera: Camera, config: DetectionConfig
 ) -> list[Candidate]:
@@ -79,20 +111,22 @@ def _peaks(
     log_diagonal = features.log_diagonal[0][rows, columns].clamp(0.0, 5.0)
     scale = camera.fx / cells.fx
     found: list[Candidate] = []
-    while len(found) < config.max_objects and float(weight.sum()) >= config.least_votes:
-        reach = 0.2 * log_diagonal.exp()  # (N,) cells
-        density = _density(centre, weight, probability)
-        seed = int(density.argmax())
-        near = (centre - centre[seed]).norm(dim=-1) < reach[seed].clamp_min(0.8)
-        share = weight * near
+    reach = (0.2 * log_diagonal.exp()).clamp_min(0.8)  # (N,) cells
+    for _ in range(_ATTEMPTS * config.max_objects):
+        if len(found) == config.max_objects or float(weight.sum()) < config.least_votes:
+            break
+        seed = int(_density(centre, weight, probability).argmax())
+        away = (centre - centre[seed]).norm(dim=-1)
+        # A small object in front of a large one has its centre, but not its size.
+        like = (log_diagonal - log_diagonal[seed]).abs() < _SIZE_RATIO
+        share = weight * (like & (away < reach[seed]))
         votes = float(share.sum())
         if votes >= config.least_votes:
             middle = (share.unsqueeze(-1) * centre).sum(0) / votes
             diagonal = float(((share * log_diagonal).sum() / votes).exp())
             u, v = (float(value + 0.5) * scale - 0.5 for value in middle)
             found.append(Candidate(category, u, v, diagonal * scale, votes))
-        taken = (centre - centre[seed]).norm(dim=-1) < 2 * reach[seed].clamp_min(0.8)
-        weight = torch.where(taken, torch.zeros_like(weight), weight)
+        weight = torch.where(like & (away < 2 * reach[seed]), torch.zeros_like(weight), weight)
     return found
 
 

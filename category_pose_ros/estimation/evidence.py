@@ -21,6 +21,7 @@ class CorrespondenceConfig:
     membership: float = setting(
         0.35, "A cell is the object's if it votes for a centre this near, in diagonals.", minimum=0.01, maximum=2.0
     )
+    cells: int = setting(96, "Cells per object that are used, those surest to be on it.", minimum=8, maximum=10000)
     robust_cells: float = setting(1.0, "Scale of the robust kernel, in cells.", minimum=0.05, maximum=20.0)
     noise_cells: float = setting(1.0, "Standard deviation of a correspondence, in cells.", minimum=0.01, maximum=20.0)
     independence: float = setting(
@@ -36,7 +37,7 @@ class CorrespondenceConfig:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What a crop says about its object; N = h * w cells.
+    """What a crop says about its object; N are the cells that say most of it.
 
     Attributes:
         table: neural mesh of the category that is looked for.
@@ -45,7 +46,7 @@ class Evidence:
         intrinsics: of the crop's cells, batch of one.
         centre: (2,) projected centre, in cells.
         diagonal: () apparent diagonal, in cells.
-        points_box: (N, 3) point of the box that each cell sees, in units of the box.
+        points_box: (N, 3) point of the box that each of these cells sees, in units of the box.
         cells: (N, 2) column and row of each cell.
         weight: (N,) information of each cell's correspondence, per squared cell.
     """
@@ -116,7 +117,8 @@ def _evidence(
     member = category * _near(voted, middle, scale, config.membership)
     middle, diagonal = _weighted_mean(voted, scale, member, middle)
 
-    points, confidence = _expected_points(table, flat)
+    chosen = member.topk(min(config.cells, member.numel())).indices
+    points, confidence = _expected_points(table, flat[:, chosen])
     information = config.independence / config.noise_cells**2
     return Evidence(
         table,
@@ -126,8 +128,8 @@ def _evidence(
         middle,
         diagonal.exp(),
         points,
-        cells,
-        member * confidence * information,
+        cells[chosen],
+        member[chosen] * confidence * information,
     )
 
 

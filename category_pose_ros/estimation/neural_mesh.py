@@ -14,14 +14,14 @@ from torch import Tensor
 
 from category_pose_ros.config import section, setting, validate
 from category_pose_ros.estimation import images
-from category_pose_ros.estimation.detection import Candidate, DetectionConfig, find_candidates
+from category_pose_ros.estimation.detection import Candidate, DetectionConfig, find_candidates, merge_levels
 from category_pose_ros.estimation.evidence import CorrespondenceConfig, Evidence, gather_evidence
-from category_pose_ros.estimation.proposals import ProposalConfig, propose, vertex_support
+from category_pose_ros.estimation.proposals import ProposalConfig, ProposalGrid, vertex_support
 from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, minimise
 from category_pose_ros.estimation.state import Intrinsics, State
 from category_pose_ros.estimation.terms import CorrespondenceTerm, SizePriorTerm
 from category_pose_ros.estimation.uncertainty import pose_covariance
-from category_pose_ros.geometry import SE3, Camera
+from category_pose_ros.geometry import Camera
 from category_pose_ros.geometry.symmetry import canonical
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.checkpoint import NeuralMeshModel
@@ -75,6 +75,7 @@ class NeuralMeshMethod:
     ) -> None:
         self._backbone = model.backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._posterior = Posterior(model, categories, device)
+        self._grids = [ProposalGrid(table, config.proposals) for table in self._posterior.tables]
         self._categories = categories
         self._device = device
         self._config = config
@@ -88,17 +89,23 @@ class NeuralMeshMethod:
         if not candidates:
             return []
         evidence = self._look_closer(image, camera, candidates)
-        starts = [propose(item, self._config.proposals) for item in evidence]
+        starts = [self._grids[c.category].propose(item) for c, item in zip(candidates, evidence, strict=True)]
         answers = self._refine(candidates, evidence, starts)
         kept = _without_duplicates(answers, camera, self._config.duplicate_distance)
         return [self._report(answer) for answer in kept]
 
     def _find(self, image: images.Image, camera: Camera) -> list[Candidate]:
-        small, small_camera = images.fit(image, camera, self._config.detection.long_side_px)
-        features = self._features([small])
-        cells = images.cell_camera(small_camera)
-        found = find_candidates(features, self._posterior, cells, small_camera, self._config.detection)
-        return [_in_pixels_of(camera, small_camera, candidate) for candidate in found]
+        """Candidates from a pyramid of images, in pixels of the given one."""
+        config = self._config.detection
+        long_side = min(config.long_side_px, max(camera.width, camera.height))
+        levels = []
+        for level in range(config.levels):
+            small, small_camera = images.fit(image, camera, long_side >> level)
+            cells = images.cell_camera(small_camera)
+            found = find_candidates(self._features([small]), self._posterior, cells, small_camera, config)
+            levels.append([_in_pixels_of(camera, small_camera, candidate) for candidate in found])
+        finest = long_side / max(camera.width, camera.height)
+        return merge_levels(levels, config, finest)
 
     def _look_closer(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Evidence]:
         """Crop every candidate so that it appears at one scale, and read its features there."""
@@ -166,7 +173,7 @@ def _correspondence_term(evidence: list[Evidence], keep: int, robust_cells: floa
         torch.cat([item.intrinsics.focal for item in evidence]).repeat_interleave(keep, 0),
         torch.cat([item.intrinsics.centre for item in evidence]).repeat_interleave(keep, 0),
     )
-    return CorrespondenceTerm(intrinsics, stack("points_box"), evidence[0].cells, stack("weight"), robust_cells)
+    return CorrespondenceTerm(intrinsics, stack("points_box"), stack("cells"), stack("weight"), robust_cells)
 
 
 def _size_prior_term(evidence: list[Evidence], keep: int) -> SizePriorTerm:
@@ -176,19 +183,33 @@ def _size_prior_term(evidence: list[Evidence], keep: int) -> SizePriorTerm:
 
 
 def _without_duplicates(answers: list[_Answer], camera: Camera, share: float) -> list[_Answer]:
-    """Keep the best supported of answers that lie over each other, whatever their categories."""
-    kept: list[_Answer] = []
-    boxes: list[tuple[Tensor, float]] = []
-    for answer in sorted(answers, key=lambda item: -item.support):
-        pose: SE3 = answer.state.camera_from_object
-        if float(pose.translation[0, 2]) <= 0:
-            continue
-        centre = camera.project(pose.translation[0].cpu())
-        diagonal = camera.fx * float(answer.state.size_m[0].norm() / pose.translation[0, 2])
-        if all(float((centre - other).norm()) > share * min(diagonal, size) for other, size in boxes):
-            kept.append(answer)
-            boxes.append((centre, diagonal))
-    return kept
+    """One answer per place, whatever the categories: that which the most of the image speaks for.
+
+    A large near object also gives rise to answers that see a part of it as a whole of the same
+    category; they go too.
+    """
+    kept: list[tuple[_Answer, Tensor, float]] = []
+    placed = [(item, *_appearance(item, camera)) for item in answers if float(_position(item)[2]) > 0]
+    for answer, centre, diagonal in sorted(placed, key=lambda item: -item[0].presence * item[2]):
+        for other, other_centre, other_diagonal in kept:
+            distance = float((centre - other_centre).norm())
+            same_place = distance < share * min(diagonal, other_diagonal)
+            part = diagonal < 0.65 * other_diagonal and distance < 0.5 * other_diagonal
+            if same_place or (part and answer.candidate.category == other.candidate.category):
+                break
+        else:
+            kept.append((answer, centre, diagonal))
+    return [answer for answer, _, _ in kept]
+
+
+def _position(answer: _Answer) -> Tensor:
+    return answer.state.camera_from_object.translation[0]
+
+
+def _appearance(answer: _Answer, camera: Camera) -> tuple[Tensor, float]:
+    """Projected centre and apparent diagonal, in pixels."""
+    position = _position(answer).cpu()
+    return camera.project(position), camera.fx * float(answer.state.size_m[0].norm() / position[2])
 
 
 def _prefers_bfloat16(device: torch.device) -> bool:

@@ -1,7 +1,8 @@
 """Training of the neural mesh model: one loop, read from top to bottom.
 
 A run lives in a folder: `checkpoint.pt` (replaced atomically), `log.csv`, `log.png` and, at the
-end, `model.safetensors`. Started again with the same settings it goes on where it was: every
+end, `model.safetensors`. Started again it goes on where it was; settings changed meanwhile are
+noted in the model file with the step from which they held. Every
 sample depends on the seed and its number alone, so a run that was killed ends with the same
 weights as one that was not.
 """
@@ -40,7 +41,7 @@ class TrainConfig:
     """How the neural mesh model is trained."""
 
     categories: tuple[str, ...] = setting(("bottle", "can", "mug"), "Categories to learn.")
-    steps: int = setting(8500, "Optimisation steps.", minimum=1)
+    steps: int = setting(9000, "Optimisation steps.", minimum=1)
     scenes_per_batch: int = setting(8, "Scenes per batch; each gives several crops.", minimum=1)
     learning_rate: float = setting(1e-3, "Peak learning rate of AdamW.", minimum=0.0)
     weight_decay: float = setting(1e-2, "Weight decay of AdamW.", minimum=0.0)
@@ -85,8 +86,10 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None) ->
     model = _Model(config).to(device)
     average = AveragedModel(model, multi_avg_fn=_moving_average(config.average_decay), use_buffers=True)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    step, seconds = _resume(output, model, average, optimiser)
+    step, seconds, stages = _resume(output, model, average, optimiser)
     started = time.monotonic() - seconds
+    if not stages or stages[-1]["settings"] != to_dict(config):
+        stages.append({"from_step": step, "photographs": backgrounds is not None, "settings": to_dict(config)})
     dataset = SceneSamples(config.categories, config.samples, config.seed, backgrounds)
     bar = tqdm(total=config.steps, initial=step, desc="training", unit="step", dynamic_ncols=True)
     for batch in _batches(dataset, config, step):
@@ -114,8 +117,9 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None) ->
             _append_log(output / "log.csv", {**row, "learning_rate": learning_rate(config, step - 1), **values})
         if step % config.checkpoint_every == 0 or step == config.steps:
             # In this order: after a kill between the two, the steps are done and exported again.
-            _export(output, average, config, step, time.monotonic() - started, backgrounds)
-            _checkpoint(output, model, average, optimiser, step, time.monotonic() - started)
+            done = {"step": step, "seconds": time.monotonic() - started, "stages": stages}
+            _export(output, average, config, done)
+            _checkpoint(output, model, average, optimiser, done)
     bar.close()
     return output / "model.safetensors"
 
@@ -165,40 +169,38 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _resume(output: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
-    """Load the last checkpoint, if any, and cut the log back to it."""
+def _resume(
+    output: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[int, float, list[dict[str, Any]]]:
+    """Load the last checkpoint, if any, and cut the log back to it.
+
+    Returns:
+        Steps done, seconds spent, and the settings used so far, each with the step from which on.
+    """
     path = output / "checkpoint.pt"
     if not path.is_file():
         _cut_log(output / "log.csv", 0)
-        return 0, 0.0
+        return 0, 0.0, []
     state: dict[str, Any] = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimiser.load_state_dict(state["optimiser"])
     _cut_log(output / "log.csv", state["step"])
-    return state["step"], state["seconds"]
+    return state["step"], state["seconds"], state["stages"]
 
 
 def _checkpoint(
-    output: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, step: int, seconds: float
+    output: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, done: dict[str, Any]
 ) -> None:
     """Written beside and renamed, so that a kill at any moment leaves a whole file."""
     state = {"model": model.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
-    torch.save({**state, "step": step, "seconds": seconds}, output / "checkpoint.tmp")
+    torch.save({**state, **done}, output / "checkpoint.tmp")
     os.replace(output / "checkpoint.tmp", output / "checkpoint.pt")
 
 
-def _export(
-    output: Path, average: AveragedModel, config: TrainConfig, step: int, seconds: float, backgrounds: Path | None
-) -> None:
+def _export(output: Path, average: AveragedModel, config: TrainConfig, done: dict[str, Any]) -> None:
     model = cast(_Model, average.module)
-    record = {
-        "settings": to_dict(config),
-        "steps_done": step,
-        "seconds": round(seconds),
-        "photographs": backgrounds is not None,
-        "torch": torch.__version__,
-    }
+    record = {**done, "seconds": round(done["seconds"]), "torch": torch.__version__}
     save_model(output / "model.tmp", NeuralMeshModel(model.backbone, model.meshes, config.backbone, record))
     os.replace(output / "model.tmp", output / "model.safetensors")
 

@@ -64,14 +64,20 @@ class Scene:
 
 
 def make_scene(
-    rng: Rng, source: TextureSource, categories: Sequence[str] = tuple(FAMILIES), object_count: int | None = None
+    rng: Rng,
+    source: TextureSource,
+    categories: Sequence[str] = tuple(FAMILIES),
+    object_count: int | None = None,
+    on_table: float = 0.7,
 ) -> Scene:
     """A random scene around the world's origin; the first object is always of one of the categories.
 
     Args:
+        categories: of the objects; one named twice is drawn twice as often.
         object_count: objects of our categories; None: one to three.
+        on_table: chance that the objects rest on a table instead of floating in the air.
     """
-    supported = bool(rng.random() < 0.7)
+    supported = bool(rng.random() < on_table)
     wanted = object_count or int(rng.integers(1, 4))
     instances = [FAMILIES[str(rng.choice(list(categories)))](rng, source) for _ in range(wanted)]
     instances += [make_distractor(rng, source) for _ in range(rng.integers(0, 4))]

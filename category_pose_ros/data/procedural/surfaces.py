@@ -31,8 +31,11 @@ class TextureSource:
     photographs: list[Image] = field(default_factory=list)
 
     @staticmethod
-    def from_folder(folder: Path | None, short_side: int = 300) -> TextureSource:
-        """All .jpg and .png images of a folder, except every tenth, which is held out for evaluation."""
+    def from_folder(folder: Path | None, held_out: bool = False, short_side: int = 300) -> TextureSource:
+        """The .jpg and .png images of a folder, without every tenth; those alone where `held_out`.
+
+        So that evaluation shows no photograph that training saw.
+        """
         if folder is None:
             return TextureSource()
         paths = sorted(p for p in folder.iterdir() if p.suffix in (".jpg", ".png"))
@@ -43,7 +46,7 @@ class TextureSource:
             image = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if image is None:
                 raise ValueError(f"backgrounds: {path} is not a readable image")
-            if number % 10 != 9:
+            if (number % 10 == 9) == held_out:
                 scale = short_side / min(image.shape[:2])
                 image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
                 images.append(np.ascontiguousarray(image[..., ::-1]))

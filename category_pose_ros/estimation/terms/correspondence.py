@@ -23,7 +23,7 @@ class CorrespondenceTerm:
     Attributes:
         intrinsics: of the B crops.
         points_box: (B, N, 3) predicted points in units of the box.
-        cells: (N, 2) where the cells are.
+        cells: (B, N, 2) where the cells are.
         weight: (B, N) confidence of each cell; 0 drops it.
         scale: residual in cells at which a cell's pull is a quarter of its squared error's.
     """
