@@ -18,7 +18,7 @@ setup(
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={
         # Without `**`: the setuptools of Ubuntu 22.04 does not know it.
-        NAME: ["weights/*.safetensors", "weights/*.md", "example/*", "example/*/*"],
+        NAME: ["weights/*.safetensors", "weights/*.md", "example/*.*", "example/*/*"],
         f"{NAME}.evaluation": ["templates/*"],
     },
     data_files=[

@@ -202,8 +202,8 @@ def test_a_bag_without_camera_info_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("info", "message"),
     [
-        (camera_info(0.0), "/camera_info: fx: expected a positive"),
-        (camera_info(float("nan")), "/camera_info: fx: expected a finite"),
+        (camera_info(0.0), "/camera_info: camera_info.k: fx: expected a positive"),
+        (camera_info(float("nan")), "/camera_info: camera_info.k: fx: expected a finite"),
         (camera_info(width=65), "/image: rgb: expected the camera's size 65x48, got 64x48"),
     ],
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from category_pose_ros.estimation.evidence import CorrespondenceConfig, Evidence, gather_evidence
-from category_pose_ros.estimation.proposals import ProposalConfig, propose, vertex_support
+from category_pose_ros.estimation.proposals import ProposalConfig, ProposalGrid, vertex_support
 from category_pose_ros.estimation.solver import SolverConfig, minimise
 from category_pose_ros.estimation.state import State
 from category_pose_ros.estimation.terms import CorrespondenceTerm, SizePriorTerm
@@ -24,7 +24,7 @@ from category_pose_ros.models.posterior import Posterior
 
 SIDE = 16  # cells
 CAMERA = Camera(fx=55.0, fy=55.0, cx=7.0, cy=8.2, width=SIDE, height=SIDE)
-CONFIG = CorrespondenceConfig()
+CONFIG = CorrespondenceConfig(cells=SIDE * SIDE)
 MESHES = tiny_meshes(feature=48, vertex_count=320)
 MODEL = NeuralMeshModel(Backbone(TINY), MESHES, TINY, {})
 
@@ -107,9 +107,12 @@ def test_categories_that_are_not_loaded_do_not_compete() -> None:
 def test_cells_know_what_they_see(category: int, seed: int) -> None:
     view = see(category, seed)
     evidence = evidence_of(view)
-    error = ((evidence.points_box - view.points) * (view.size / view.size.norm())).norm(dim=-1)[view.hit]
+    order = (evidence.cells[:, 1] * SIDE + evidence.cells[:, 0]).long()
+    assert sorted(order.tolist()) == list(range(SIDE * SIDE))
+    points, hit = view.points[order], view.hit[order]
+    error = ((evidence.points_box - points) * (view.size / view.size.norm())).norm(dim=-1)[hit]
     assert error.mean() < 0.1  # of the diagonal; vertices are 0.06 apart
-    assert (evidence.weight[~view.hit] < 0.1 * evidence.weight[view.hit].mean()).all()
+    assert (evidence.weight[~hit] < 0.1 * evidence.weight[hit].mean()).all()
     assert (evidence.weight >= 0).all()
     assert_close(evidence.centre, CAMERA.project(view.pose.translation), atol=1e-3, rtol=0)
     assert float(evidence.diagonal) == pytest.approx(10.0, rel=0.01)
@@ -140,7 +143,7 @@ def test_a_crop_without_the_object_is_no_failure() -> None:
     (evidence,) = gather_evidence(nothing, posterior(), [1], [CAMERA], CONFIG)
     for value in (evidence.points_box, evidence.weight, evidence.support, evidence.centre, evidence.diagonal):
         assert value.isfinite().all()
-    states = propose(evidence, ProposalConfig(rotations=50, axes=20))
+    states = ProposalGrid(evidence.table, ProposalConfig(rotations=50, axes=20)).propose(evidence)
     assert states.camera_from_object.matrix().isfinite().all()
 
 
@@ -160,7 +163,8 @@ def test_the_true_pose_is_supported_best(category: int) -> None:
 @pytest.mark.parametrize("category", [0, 1])
 def test_proposals_differ_in_rotation_and_are_as_many_as_wished(category: int) -> None:
     config = ProposalConfig(keep=5, separation_deg=25.0)
-    states = propose(evidence_of(see(category)), config)
+    evidence = evidence_of(see(category))
+    states = ProposalGrid(evidence.table, config).propose(evidence)
     rotations = states.camera_from_object.rotation
     assert rotations.shape == (5, 3, 3)
     symmetry = INFOS[category].symmetry
@@ -174,7 +178,7 @@ def test_perfect_features_give_the_pose(category: int, seed: int) -> None:
     """Proposals and refinement together, as the method runs them, without a network."""
     view = see(category, seed)
     evidence = evidence_of(view)
-    starts = propose(evidence, ProposalConfig())
+    starts = ProposalGrid(evidence.table, ProposalConfig()).propose(evidence)
     keep, table = len(starts.log_size), evidence.table
     terms = [
         CorrespondenceTerm(

@@ -98,7 +98,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, name: str, call: int) -> None:
 def test_a_run_leaves_a_model_a_log_and_a_checkpoint(uninterrupted: Path) -> None:
     model = load_model(uninterrupted / "model.safetensors")
     assert model.meshes.names == ("can", "mug")
-    assert model.training["steps_done"] == CONFIG.steps
+    assert model.training["step"] == CONFIG.steps
     assert model.training["settings"]["seed"] == CONFIG.seed
     assert model.training["photographs"] is False
     assert logged_steps(uninterrupted) == [CONFIG.steps]

@@ -34,7 +34,7 @@ class SynthesisConfig:
     width: int = setting(640, "Image width in pixels.", minimum=64, maximum=4096)
     height: int = setting(480, "Image height in pixels.", minimum=64, maximum=4096)
     focal_px: float = setting(600.0, "Focal length in pixels.", minimum=10.0)
-    least_objects: int = setting(3, "Fewest objects of the categories in a scene.", minimum=1, maximum=20)
+    least_objects: int = setting(4, "Fewest objects of the categories in a scene.", minimum=1, maximum=20)
     most_objects: int = setting(5, "Most objects of the categories in a scene.", minimum=1, maximum=20)
     nearest_m: float = setting(0.45, "Least distance of the camera from the scene's centre.", minimum=0.2)
     farthest_m: float = setting(1.1, "Greatest distance of the camera from the scene's centre.", minimum=0.2)

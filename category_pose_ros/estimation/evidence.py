@@ -22,8 +22,8 @@ class CorrespondenceConfig:
         0.35, "A cell is the object's if it votes for a centre this near, in diagonals.", minimum=0.01, maximum=2.0
     )
     cells: int = setting(96, "Cells per object that are used, those surest to be on it.", minimum=8, maximum=10000)
-    robust_cells: float = setting(1.0, "Scale of the robust kernel, in cells.", minimum=0.05, maximum=20.0)
-    noise_cells: float = setting(1.0, "Standard deviation of a correspondence, in cells.", minimum=0.01, maximum=20.0)
+    robust_cells: float = setting(1.5, "Scale of the robust kernel, in cells.", minimum=0.05, maximum=20.0)
+    noise_cells: float = setting(0.4, "Standard deviation of a correspondence, in cells.", minimum=0.01, maximum=20.0)
     independence: float = setting(
         0.25, "Share of the cells that count as independent: neighbours err alike.", minimum=0.001, maximum=1.0
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,8 +34,12 @@ class NeuralMeshConfig:
 
     crop_px: int = setting(128, "Side of the crop around each candidate, a multiple of 32.", minimum=64, maximum=512)
     crop_diagonal_px: float = setting(92.0, "Apparent diagonal of the object in its crop.", minimum=32.0, maximum=512.0)
+    looks: int = setting(2, "Crops per candidate, each aimed by the votes in the one before.", minimum=1, maximum=5)
     duplicate_distance: float = setting(
         0.35, "Two objects whose centres are closer than this share of the smaller diagonal are one.", minimum=0.0
+    )
+    even_support: float = setting(
+        0.1, "Mean support of the visible vertices at which the score is one half.", minimum=1e-3, maximum=1.0
     )
     precision: str = setting("auto", "Number format of the network.", choices=("auto", "float32", "bfloat16"))
     detection: DetectionConfig = section(DetectionConfig)
@@ -88,7 +91,9 @@ class NeuralMeshMethod:
         candidates = self._find(image, camera)
         if not candidates:
             return []
-        evidence = self._look_closer(image, camera, candidates)
+        for _ in range(self._config.looks):
+            evidence = self._look_closer(image, camera, candidates)
+            candidates = [_sharpened(*pair, camera) for pair in zip(candidates, evidence, strict=True)]
         starts = [self._grids[c.category].propose(item) for c, item in zip(candidates, evidence, strict=True)]
         answers = self._refine(candidates, evidence, starts)
         kept = _without_duplicates(answers, camera, self._config.duplicate_distance)
@@ -142,12 +147,11 @@ class NeuralMeshMethod:
         state, table = answer.state, answer.evidence.table
         pose = canonical(state.camera_from_object[torch.tensor(0)], table.symmetry)
         visible = min(answer.presence / self._config.correspondence.full_presence, 1.0)
-        consistency = answer.support / max(answer.presence, 1e-6)
         return ObjectEstimate(
             category=table.name,
             camera_from_object=pose.to("cpu"),
             size_m=state.size_m[0].double().cpu().numpy(),
-            score=float(np.clip(consistency * min(2 * visible, 1.0), 0.0, 1.0)),
+            score=answer.support / (answer.support + self._config.even_support),
             visible_fraction=visible,
             covariance=pose_covariance(answer.curvature.hessian[0], pose, table.symmetry),
         )
@@ -163,6 +167,17 @@ def _in_pixels_of(camera: Camera, small: Camera, candidate: Candidate) -> Candid
     scale = camera.fx / small.fx
     u, v = ((value + 0.5) * scale - 0.5 for value in (candidate.u, candidate.v))
     return Candidate(candidate.category, u, v, candidate.diagonal_px * scale, candidate.votes)
+
+
+def _sharpened(candidate: Candidate, evidence: Evidence, camera: Camera) -> Candidate:
+    """The candidate as the votes in its crop place it, in pixels of the camera."""
+    focal, principal = evidence.intrinsics.focal[0], evidence.intrinsics.centre[0]
+    across, down = ((evidence.centre - principal) / focal).tolist()
+    diagonal = float(evidence.diagonal / focal[0]) * camera.fx
+    if not 0.5 < diagonal / candidate.diagonal_px < 2.0:  # nothing was seen in the crop
+        return candidate
+    u, v = across * camera.fx + camera.cx, down * camera.fy + camera.cy
+    return Candidate(candidate.category, u, v, diagonal, candidate.votes)
 
 
 def _correspondence_term(evidence: list[Evidence], keep: int, robust_cells: float) -> CorrespondenceTerm:
@@ -183,14 +198,14 @@ def _size_prior_term(evidence: list[Evidence], keep: int) -> SizePriorTerm:
 
 
 def _without_duplicates(answers: list[_Answer], camera: Camera, share: float) -> list[_Answer]:
-    """One answer per place, whatever the categories: that which the most of the image speaks for.
+    """One answer per place, whatever the categories: the one that its crop supports best.
 
     A large near object also gives rise to answers that see a part of it as a whole of the same
     category; they go too.
     """
     kept: list[tuple[_Answer, Tensor, float]] = []
     placed = [(item, *_appearance(item, camera)) for item in answers if float(_position(item)[2]) > 0]
-    for answer, centre, diagonal in sorted(placed, key=lambda item: -item[0].presence * item[2]):
+    for answer, centre, diagonal in sorted(placed, key=lambda item: -item[0].support):
         for other, other_centre, other_diagonal in kept:
             distance = float((centre - other_centre).norm())
             same_place = distance < share * min(diagonal, other_diagonal)

@@ -89,7 +89,7 @@ class ProposalGrid:
     def _separate(self, scores: Tensor) -> Tensor:
         """Greedy choice of the best rotations that are not alike."""
         remaining = scores.clone()
-        chosen = []
+        chosen: list[int] = []
         for _ in range(self._config.keep):
             # Where fewer rotations are left than asked for, a batch keeps its size by repeating the first.
             index = int(remaining.argmax()) if bool(remaining.max() >= 0) or not chosen else chosen[0]

@@ -1,0 +1,79 @@
+"""Synthetic data sets: annotated rightly, of instances that training cannot reach, readable again."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("embreex", reason="the ray tracer is not available on this platform")
+
+from category_pose_ros.cli import main
+from category_pose_ros.data.bags import BagFrames
+from category_pose_ros.data.bop import BopScene
+from category_pose_ros.data.synthesize import SynthesisConfig, synthesize_images, synthesize_sequence
+
+SMALL = SynthesisConfig(width=160, height=120, focal_px=150.0)
+
+
+def test_an_image_depends_on_seed_and_number_alone() -> None:
+    first, second = (list(synthesize_images(3, 5, SMALL))[2] for _ in range(2))
+    assert (first.frame.rgb == second.frame.rgb).all()
+    assert len(first.objects) == len(second.objects) > 0
+    other = list(synthesize_images(3, 6, SMALL))[2]
+    assert (first.frame.rgb != other.frame.rgb).any()
+
+
+def test_objects_are_where_the_annotation_says() -> None:
+    """The rendered depth at an object's projected box agrees with its pose."""
+    checked = 0
+    for item in synthesize_images(8, 0, SMALL):
+        assert item.frame.depth is not None
+        for target in item.objects:
+            u, v = np.rint(item.frame.camera.project(target.camera_from_object.translation).numpy()).astype(int)
+            if not target.ignore and target.visible_fraction > 0.8 and 0 <= u < SMALL.width and 0 <= v < SMALL.height:
+                gap = float(target.camera_from_object.translation[2]) - float(item.frame.depth[v, u])
+                assert abs(gap) < np.linalg.norm(target.size_m)
+                checked += 1
+    assert checked >= 3
+
+
+def test_hidden_objects_are_ignored() -> None:
+    targets = [target for item in synthesize_images(12, 1, SMALL) for target in item.objects]
+    assert all(target.ignore == (target.visible_fraction < SMALL.least_visible) for target in targets)  # type: ignore[operator]
+    assert len({target.category for target in targets}) == 3
+
+
+def test_a_sequence_keeps_its_objects_and_its_rhythm() -> None:
+    items = list(itertools.islice(synthesize_sequence(100, 10.0, 2, SMALL), 3))
+    assert [item.frame.stamp_ns for item in items] == [0, 100_000_000, 200_000_000]
+    seen = [{target.category for target in item.objects} for item in items]
+    assert seen[0] & seen[1] & seen[2]
+    first, second = (item.objects[0].camera_from_object.translation for item in items[:2])
+    assert 0 < (first - second).norm() < 0.1
+
+
+def test_the_command_writes_a_scene_and_a_bag(tmp_path: Path) -> None:
+    arguments = [str(tmp_path / "set"), "--sequence", "--bag", "--images", "2", "--rate", "5"]
+    with pytest.raises(SystemExit) as ended:
+        main(["synthesize", *arguments])
+    assert ended.value.code == 0
+    assert len(BopScene(tmp_path / "set")) == 2
+    assert [frame.stamp_ns for frame in BagFrames(tmp_path / "set" / "bag")] == [0, 200_000_000]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--categories", "mug,spoon"], "--categories: expected names among"), (["--bag"], "--bag: expected together")],
+)
+def test_wrong_arguments_are_one_line(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["synthesize", str(tmp_path), *arguments])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
