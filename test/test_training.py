@@ -99,8 +99,10 @@ def test_a_run_leaves_a_model_a_log_and_a_checkpoint(uninterrupted: Path) -> Non
     model = load_model(uninterrupted / "model.safetensors")
     assert model.meshes.names == ("can", "mug")
     assert model.training["step"] == CONFIG.steps
-    assert model.training["settings"]["seed"] == CONFIG.seed
-    assert model.training["photographs"] is False
+    (stage,) = model.training["stages"]
+    assert stage["settings"]["seed"] == CONFIG.seed
+    assert stage["from_step"] == 0
+    assert stage["photographs"] is False
     assert logged_steps(uninterrupted) == [CONFIG.steps]
     assert not list(uninterrupted.glob("*.tmp"))
 

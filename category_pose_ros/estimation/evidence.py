@@ -28,7 +28,7 @@ class CorrespondenceConfig:
         0.25, "Share of the cells that count as independent: neighbours err alike.", minimum=0.001, maximum=1.0
     )
     full_presence: float = setting(
-        0.8, "Share of a cuboid's visible vertices that lie on an object without occlusion.", minimum=0.1, maximum=1.0
+        0.7, "Share of a cuboid's visible vertices that lie on an object without occlusion.", minimum=0.1, maximum=1.0
     )
 
     def __post_init__(self) -> None:
