@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from category_pose_ros.data.procedural.scenes import FAMILIES, PlacedObject, Scene, make_scene, random_lighting
+from category_pose_ros.data.procedural.scenes import (
+    FAMILIES,
+    PlacedObject,
+    Scene,
+    canonical_box,
+    make_scene,
+    random_lighting,
+)
 from category_pose_ros.data.procedural.surfaces import TextureSource
-from category_pose_ros.data.samples import SampleConfig, Samples, SceneSamples, canonical_box
+from category_pose_ros.data.samples import SampleConfig, Samples, SceneSamples
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.geometry.box import enter_box
 from category_pose_ros.rendering.raytracer import RayTracer
@@ -110,7 +117,8 @@ def placed(category: str, seed: int) -> PlacedObject:
 def test_the_canonical_box_holds_the_object(category: str, seed: int) -> None:
     item = placed(category, seed)
     view = SE3(so3.exp(torch.tensor([0.5, -0.4, 0.2])), torch.tensor([0.1, 0.0, 1.0]))
-    pose, size = canonical_box(view @ item.world_from_object, item)
+    pose, extent = canonical_box(view @ item.world_from_object, item.instance)
+    size = torch.from_numpy(extent).float()
     points = np.concatenate([mesh.vertices for mesh, _ in item.instance.parts])
     seen = view @ (item.world_from_object @ torch.from_numpy(points))
     in_box = (pose.inverse() @ seen) / size
@@ -139,7 +147,8 @@ def test_box_points_project_to_their_cells(category: str, seed: int) -> None:
     view = SE3(turn, torch.tensor([0.01, 0.0, 0.8]))
     found = _OneView(CATEGORIES, CONFIG, 0).targets(scene, camera, view)
 
-    pose, size = canonical_box(view @ item.world_from_object, item)
+    pose, extent = canonical_box(view @ item.world_from_object, item.instance)
+    size = torch.from_numpy(extent).float()
     cells = camera.resized(CELLS, CELLS)
     rows, columns = torch.meshgrid(torch.arange(CELLS), torch.arange(CELLS), indexing="ij")
     cell = torch.stack([columns, rows], -1).float()

@@ -15,12 +15,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from category_pose_ros.config import setting, validate
-from category_pose_ros.data.procedural.scenes import SYMMETRIES, PlacedObject, Scene, make_scene
+from category_pose_ros.data.procedural.scenes import PlacedObject, Scene, canonical_box, make_scene
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
 from category_pose_ros.data.procedural.views import degrade, occlude, random_view
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.box import enter_box
-from category_pose_ros.geometry.symmetry import canonical
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,8 @@ class SceneSamples(Dataset[Samples]):
             name = item.instance.category
             if name not in self._categories:
                 continue
-            camera_from_object, size_m = canonical_box(view @ item.world_from_object, item)
+            camera_from_object, extent_m = canonical_box(view @ item.world_from_object, item.instance)
+            size_m = torch.from_numpy(extent_m).float()
             # An object so near that its centre is beside or behind the camera has no apparent size.
             if camera_from_object.translation[2] < 0.25 * size_m.norm():
                 continue
@@ -166,10 +166,3 @@ class SceneSamples(Dataset[Samples]):
             log_diagonal[mask] = apparent.log()
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         return Samples(tensor[None], category[None], box_point[None], centre[None], log_diagonal[None])
-
-
-def canonical_box(camera_from_object: SE3, item: PlacedObject) -> tuple[SE3, Tensor]:
-    """The pose that we want as the answer, and the object's extent (3,) along its axes."""
-    pose = canonical(camera_from_object, SYMMETRIES[item.instance.category])
-    canonical_from_object = (pose.inverse() @ camera_from_object).rotation.numpy()
-    return pose, torch.from_numpy(item.instance.extent(canonical_from_object)).float()

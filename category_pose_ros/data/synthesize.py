@@ -14,11 +14,10 @@ import torch
 
 from category_pose_ros.config import setting, validate
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
-from category_pose_ros.data.procedural.scenes import SYMMETRIES, PlacedObject, Scene, make_scene
+from category_pose_ros.data.procedural.scenes import PlacedObject, Scene, canonical_box, make_scene
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
 from category_pose_ros.data.procedural.views import degrade, look_at
 from category_pose_ros.geometry import SE3, Camera
-from category_pose_ros.geometry.symmetry import canonical
 from category_pose_ros.records import Frame
 from category_pose_ros.rendering.raytracer import Rendering
 
@@ -146,12 +145,11 @@ def _annotated(
 
 
 def _truth(item: PlacedObject, view: SE3, visible: float, least_visible: float) -> GroundTruthObject:
-    category = item.instance.category
-    camera_from_object = view @ item.world_from_object
-    pose = canonical(camera_from_object, SYMMETRIES[category])
-    size_m = item.instance.extent((pose.inverse() @ camera_from_object).rotation.numpy())
+    pose, size_m = canonical_box(view @ item.world_from_object, item.instance)
     exact = SE3(pose.rotation.double(), pose.translation.double())
-    return GroundTruthObject(category, exact, size_m, ignore=visible < least_visible, visible_fraction=visible)
+    return GroundTruthObject(
+        item.instance.category, exact, size_m, ignore=visible < least_visible, visible_fraction=visible
+    )
 
 
 def _silhouette_px(item: PlacedObject, view: SE3, camera: Camera) -> float:

@@ -79,7 +79,6 @@ class NeuralMeshMethod:
         self._backbone = model.backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._posterior = Posterior(model, categories, device)
         self._grids = [ProposalGrid(table, config.proposals) for table in self._posterior.tables]
-        self._categories = categories
         self._device = device
         self._config = config
         self._bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and _prefers_bfloat16(device))
@@ -107,8 +106,7 @@ class NeuralMeshMethod:
         for level in range(config.levels):
             small, small_camera = images.fit(image, camera, long_side >> level)
             cells = images.cell_camera(small_camera)
-            found = find_candidates(self._features([small]), self._posterior, cells, small_camera, config)
-            levels.append([_in_pixels_of(camera, small_camera, candidate) for candidate in found])
+            levels.append(find_candidates(self._features([small]), self._posterior, cells, camera, config))
         finest = long_side / max(camera.width, camera.height)
         return merge_levels(levels, config, finest)
 
@@ -161,12 +159,6 @@ class NeuralMeshMethod:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             features: FeatureMap = self._backbone(tensor)
         return features
-
-
-def _in_pixels_of(camera: Camera, small: Camera, candidate: Candidate) -> Candidate:
-    scale = camera.fx / small.fx
-    u, v = ((value + 0.5) * scale - 0.5 for value in (candidate.u, candidate.v))
-    return Candidate(candidate.category, u, v, candidate.diagonal_px * scale, candidate.votes)
 
 
 def _sharpened(candidate: Candidate, evidence: Evidence, camera: Camera) -> Candidate:

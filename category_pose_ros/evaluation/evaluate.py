@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.evaluation import metrics
 from category_pose_ros.evaluation.matching import match
+from category_pose_ros.geometry.symmetry import symmetry_of
 from category_pose_ros.records import Frame, ObjectEstimate
 
 
@@ -88,7 +89,7 @@ def evaluate(
 
 def pose_errors(estimate: ObjectEstimate, truth: GroundTruthObject) -> PoseErrors:
     """All errors of one estimate, with the symmetry of the object's category."""
-    symmetry = metrics.symmetry_of(truth.category)
+    symmetry = symmetry_of(truth.category)
     poses = estimate.camera_from_object, truth.camera_from_object
     add_m = metrics.average_distance(*poses, truth.size_m, symmetry)
     distance, true_distance = (float(pose.translation.norm()) for pose in poses)

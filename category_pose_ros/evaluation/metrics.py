@@ -18,13 +18,7 @@ from category_pose_ros.geometry.symmetry import rotation_distance
 
 Array = npt.NDArray[np.float64]
 
-AXIS_SYMMETRIC = frozenset({"bottle", "bowl", "can"})
 _YAW_STEPS = 36  # over half a turn; a box looks the same after the other half
-
-
-def symmetry_of(category: str) -> Symmetry:
-    """The symmetry with which a category is evaluated."""
-    return Symmetry.AXIS_Z if category in AXIS_SYMMETRIC else Symmetry.NONE
 
 
 def rotation_error(estimate: SE3, truth: SE3, symmetry: Symmetry) -> float:

@@ -18,6 +18,14 @@ class Symmetry(enum.Enum):
     AXIS_Z = "axis_z"  # any rotation about z looks the same: bottle, bowl, can
 
 
+AXIS_SYMMETRIC = frozenset({"bottle", "bowl", "can"})
+
+
+def symmetry_of(category: str) -> Symmetry:
+    """The symmetry of a category, in data, training and evaluation alike."""
+    return Symmetry.AXIS_Z if category in AXIS_SYMMETRIC else Symmetry.NONE
+
+
 def canonical(camera_from_object: SE3, symmetry: Symmetry) -> SE3:
     """The representative of a pose that we answer with.
 

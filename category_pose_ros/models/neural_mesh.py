@@ -21,6 +21,8 @@ from torch.nn import functional
 from category_pose_ros.geometry import Symmetry
 from category_pose_ros.geometry.mesh import cuboid_grid
 
+TEMPERATURE = 0.07  # of the contrast, in training and at test; Ma et al. 2022, released configuration
+
 
 @dataclass(frozen=True, eq=False)
 class CategoryInfo:

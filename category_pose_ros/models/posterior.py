@@ -10,9 +10,8 @@ from torch import Tensor
 from category_pose_ros.geometry import Symmetry
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.checkpoint import NeuralMeshModel
-from category_pose_ros.models.neural_mesh import CategoryInfo
+from category_pose_ros.models.neural_mesh import TEMPERATURE, CategoryInfo
 
-_TEMPERATURE = 0.07  # the one of training
 _NEIGHBOURHOOD = 0.16  # radius, in diagonals of the box, in which vertices count as the same place
 
 
@@ -50,10 +49,9 @@ class Posterior:
         parts = [torch.nonzero(meshes.category == index).squeeze(-1) for index in wanted]
         features = meshes.vertex_features()
         table = torch.cat([*(features[part] for part in parts), meshes.clutter_features()]).detach()
-        self._table = (table / _TEMPERATURE).to(device)
+        self._table = (table / TEMPERATURE).to(device)
         ends = torch.tensor([len(part) for part in parts]).cumsum(0).tolist()
         self._spans = [slice(end - len(part), end) for end, part in zip(ends, parts, strict=True)]
-        self._vertices = ends[-1]
         self.tables = [
             _table(meshes.infos[index], meshes.points[part], meshes.normals[part], device)
             for index, part in zip(wanted, parts, strict=True)

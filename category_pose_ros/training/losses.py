@@ -10,9 +10,8 @@ from torch.nn import functional
 
 from category_pose_ros.data.samples import Samples
 from category_pose_ros.models.backbone import FeatureMap
-from category_pose_ros.models.neural_mesh import NeuralMeshes
+from category_pose_ros.models.neural_mesh import TEMPERATURE, NeuralMeshes
 
-TEMPERATURE = 0.07  # of the contrast; Ma et al. 2022, released configuration
 BACKGROUND_STEP = 3  # every third background cell is enough: they are many and alike
 
 

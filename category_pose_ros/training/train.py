@@ -2,9 +2,8 @@
 
 A run lives in a folder: `checkpoint.pt` (replaced atomically), `log.csv`, `log.png` and, at the
 end, `model.safetensors`. Started again it goes on where it was; settings changed meanwhile are
-noted in the model file with the step from which they held. Every
-sample depends on the seed and its number alone, so a run that was killed ends with the same
-weights as one that was not.
+noted in the model file with the step from which they held. Every sample depends on the seed and
+its number alone, so a run that was killed ends with the same weights as one that was not.
 """
 
 from __future__ import annotations

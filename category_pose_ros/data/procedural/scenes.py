@@ -17,8 +17,9 @@ from category_pose_ros.data.procedural.distractors import make_distractor, make_
 from category_pose_ros.data.procedural.instance import Instance
 from category_pose_ros.data.procedural.mugs import make_mug
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
-from category_pose_ros.geometry import SE3, Camera, Symmetry
+from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.mesh import Mesh
+from category_pose_ros.geometry.symmetry import canonical, symmetry_of
 from category_pose_ros.rendering.raytracer import Lighting, Material, RayTracer, Rendering
 
 Matrix = npt.NDArray[np.float64]
@@ -29,7 +30,7 @@ FAMILIES: dict[str, Callable[[Rng, TextureSource], Instance]] = {
     "can": make_can,
     "mug": make_mug,
 }
-SYMMETRIES = {"bottle": Symmetry.AXIS_Z, "can": Symmetry.AXIS_Z, "mug": Symmetry.NONE}
+SYMMETRIES = {name: symmetry_of(name) for name in FAMILIES}
 _TABLE = -2  # owner number of the table top; objects count from 0
 
 
@@ -88,6 +89,12 @@ def make_scene(
     if supported:
         parts.append(_table(rng, source))
     return Scene(tuple(placed), random_lighting(rng, source), RayTracer(parts), supported)
+
+
+def canonical_box(camera_from_object: SE3, instance: Instance) -> tuple[SE3, npt.NDArray[np.float64]]:
+    """The pose that we want as the answer, and the object's extent (3,) along its axes in metres."""
+    pose = canonical(camera_from_object, SYMMETRIES[instance.category])
+    return pose, instance.extent((pose.inverse() @ camera_from_object).rotation.numpy())
 
 
 def random_lighting(rng: Rng, source: TextureSource) -> Lighting:
