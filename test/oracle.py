@@ -52,7 +52,10 @@ class OracleBackbone(nn.Module):
         feature = functional.normalize(weights @ self._meshes.vertex_features(), dim=-1).view(*points.shape[:3], -1)
         feature = torch.where(on_object.unsqueeze(-1), feature, self._meshes.clutter_features()[0])
         centre, log_diagonal = zip(*(_blob_votes(mask) for mask in on_object), strict=True)
-        return FeatureMap(feature.permute(0, 3, 1, 2), torch.stack(centre), torch.stack(log_diagonal))
+        # It knows places on the box alone: the votes for axes are of length zero, which says nothing.
+        axes = torch.zeros(len(image), 2, 3, *on_object.shape[1:])
+        shape = (SIZE_M / SIZE_M.norm()).log()[None, :, None, None].expand(len(image), 3, *on_object.shape[1:])
+        return FeatureMap(feature.permute(0, 3, 1, 2), torch.stack(centre), torch.stack(log_diagonal), axes, shape)
 
 
 def _blob_votes(mask: Tensor) -> tuple[Tensor, Tensor]:

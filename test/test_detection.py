@@ -49,7 +49,14 @@ class Votes:
         return self.probability.unsqueeze(0)
 
     def find(self, **settings: Any) -> list[Candidate]:
-        features = FeatureMap(torch.zeros(1, 1, CELLS.height, CELLS.width), self.centre, self.log_diagonal)
+        grid = (CELLS.height, CELLS.width)
+        features = FeatureMap(
+            torch.zeros(1, 1, *grid),
+            self.centre,
+            self.log_diagonal,
+            torch.zeros(1, 2, 3, *grid),
+            torch.zeros(1, 3, *grid),
+        )
         config = dataclasses.replace(CONFIG, **settings)
         return find_candidates(features, cast(Posterior, self), CELLS, CAMERA, config)
 

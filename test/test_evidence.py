@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import pytest
@@ -17,6 +18,7 @@ from category_pose_ros.estimation.state import State
 from category_pose_ros.estimation.terms import CorrespondenceTerm, SizePriorTerm
 from category_pose_ros.geometry import SE3, Camera, Symmetry, so3
 from category_pose_ros.geometry.box import enter_box
+from category_pose_ros.geometry.rotations import line_of_sight
 from category_pose_ros.geometry.symmetry import canonical, rotation_distance
 from category_pose_ros.models.backbone import Backbone, FeatureMap
 from category_pose_ros.models.checkpoint import NeuralMeshModel
@@ -46,6 +48,10 @@ def cells() -> Tensor:
     return torch.stack([columns, rows], -1).flatten(0, 1).float()
 
 
+def allocentric(pose: SE3) -> Tensor:
+    return line_of_sight(pose.translation).T @ pose.rotation
+
+
 def see(category: int, seed: int = 0, shift: tuple[float, float] = (0.0, 0.0)) -> View:
     generator = torch.Generator().manual_seed(seed)
     rotation = so3.exp(torch.randn(3, generator=generator))
@@ -62,6 +68,8 @@ def see(category: int, seed: int = 0, shift: tuple[float, float] = (0.0, 0.0)) -
         feature.detach().T.reshape(1, -1, SIDE, SIDE),
         centre.T.reshape(1, 2, SIDE, SIDE),
         torch.full((1, SIDE, SIDE), float(CAMERA.fx * size.norm() / pose.translation[2])).log(),
+        allocentric(pose)[:, [0, 2]].T[None, :, :, None, None].expand(1, 2, 3, SIDE, SIDE),
+        (size / size.norm()).log()[None, :, None, None].expand(1, 3, SIDE, SIDE),
     )
     return View(category, pose, size, features, points, hit)
 
@@ -129,20 +137,30 @@ def test_a_neighbour_of_the_same_category_is_left_out() -> None:
         torch.where(theirs, other.features.feature, view.features.feature),
         torch.where(theirs, other.features.centre, view.features.centre),
         torch.where(theirs, other.features.log_diagonal, view.features.log_diagonal),
+        torch.where(theirs, other.features.axes, view.features.axes),
+        torch.where(theirs, other.features.log_shape, view.features.log_shape),
     )
     (evidence,) = gather_evidence(mixed, posterior(), [1], [CAMERA], CONFIG)
     assert theirs.sum() > 10
     assert evidence.presence[theirs].max() == 0
     assert evidence.presence[mine].min() > 0.5
+    assert_close(evidence.axes, allocentric(view.pose)[:, [0, 2]].T)
 
 
 def test_a_crop_without_the_object_is_no_failure() -> None:
     view = see(1)
     clutter = MESHES.clutter_features()[0].detach().view(1, -1, 1, 1).expand_as(view.features.feature)
-    nothing = FeatureMap(clutter, torch.full((1, 2, SIDE, SIDE), 50.0), torch.full((1, SIDE, SIDE), 9.0))
+    grid = (SIDE, SIDE)
+    nothing = FeatureMap(
+        clutter,
+        torch.full((1, 2, *grid), 50.0),
+        torch.full((1, *grid), 9.0),
+        torch.zeros(1, 2, 3, *grid),
+        torch.zeros(1, 3, *grid),
+    )
     (evidence,) = gather_evidence(nothing, posterior(), [1], [CAMERA], CONFIG)
-    for value in (evidence.points_box, evidence.weight, evidence.support, evidence.centre, evidence.diagonal):
-        assert value.isfinite().all()
+    values = [getattr(evidence, field.name) for field in dataclasses.fields(evidence)]
+    assert all(value.isfinite().all() for value in values if isinstance(value, Tensor))
     states = ProposalGrid(evidence.table, ProposalConfig(rotations=50, axes=20)).propose(evidence)
     assert states.camera_from_object.matrix().isfinite().all()
 
@@ -198,3 +216,34 @@ def test_perfect_features_give_the_pose(category: int, seed: int) -> None:
     offset = CAMERA.project(found.camera_from_object.translation[best]) - CAMERA.project(view.pose.translation)
     assert float(offset.norm()) < 0.5  # cells
     assert_close(found.size_m[best], view.size, rtol=0.25, atol=0)
+
+
+def votes(length: float) -> Tensor:
+    """Unit votes (2, 3, h, w) for the camera's x and z axis, shortened to a mean length."""
+    return length * torch.eye(3)[[0, 2]][:, :, None, None].expand(2, 3, SIDE, SIDE)
+
+
+@pytest.mark.parametrize("category", [0, 1])
+def test_the_longer_the_mean_vote_the_surer_the_axes(category: int) -> None:
+    view = see(category)
+    found = {}
+    for length in (0.0, 0.5, 0.9, 1.0):
+        features = dataclasses.replace(view.features, axes=votes(length)[None])
+        (found[length],) = gather_evidence(features, posterior(), [category], [CAMERA], CONFIG)
+    assert (found[0.0].axes_information == 0).all()
+    assert found[0.5].axes_information[1] < found[0.9].axes_information[1] < found[1.0].axes_information[1] < 100
+    assert float(found[0.9].axes_information[1]) == pytest.approx(9.0, rel=1e-3)  # 1 / (1 - 0.9), less the 1 of nothing
+    symmetric = INFOS[category].symmetry is Symmetry.AXIS_Z
+    assert bool(found[0.9].axes_information[0] > 0) is not symmetric
+
+
+def test_rotations_that_agree_with_the_votes_are_likelier() -> None:
+    view = see(1)
+    evidence = evidence_of(view)
+    right = allocentric(view.pose)
+    wrong = right @ so3.exp(torch.tensor([0.3, 0.0, 0.0]))
+    likelihood = evidence.axes_log_likelihood(
+        torch.stack([right, wrong, right @ so3.exp(torch.tensor([3.0, 0.0, 0.0]))])
+    )
+    assert likelihood[0] == pytest.approx(0.0, abs=1e-4)
+    assert likelihood[0] > likelihood[1] > likelihood[2]

@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from category_pose_ros.data.samples import Samples
+from category_pose_ros.geometry import Symmetry
 from category_pose_ros.models.backbone import Backbone, FeatureMap
 from category_pose_ros.models.neural_mesh import NeuralMeshes
 from category_pose_ros.training.losses import neural_mesh_loss, vertex_weights
@@ -33,6 +34,8 @@ def target(background: bool = True, objects: bool = True) -> Samples:
         point,
         torch.randn(2, CELLS, CELLS, 2),
         1 + torch.rand(2, CELLS, CELLS),
+        functional.normalize(torch.randn(2, CELLS, CELLS, 2, 3), dim=-1),
+        torch.rand(2, CELLS, CELLS, 3) - 1,
     )
 
 
@@ -44,13 +47,22 @@ def perfect(meshes: NeuralMeshes, samples: Samples) -> FeatureMap:
     weights = vertex_weights(meshes, flat[on_object], samples.box_point.flatten(0, 2)[on_object], 0.09)
     features[on_object] = meshes.vertex_features()[weights.argmax(-1)]
     feature = features.view(2, CELLS, CELLS, -1).permute(0, 3, 1, 2)
-    return FeatureMap(feature.detach(), samples.centre.permute(0, 3, 1, 2).clone(), samples.log_diagonal.clone())
+    return FeatureMap(feature.detach(), *true_votes(samples))
+
+
+def true_votes(samples: Samples) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        samples.centre.permute(0, 3, 1, 2).clone(),
+        samples.log_diagonal.clone(),
+        samples.axes.permute(0, 3, 4, 1, 2).clone(),
+        samples.log_shape.permute(0, 3, 1, 2).clone(),
+    )
 
 
 def blind() -> FeatureMap:
     torch.manual_seed(2)
     feature = functional.normalize(torch.randn(2, TINY.feature, CELLS, CELLS), dim=1)
-    return FeatureMap(feature, torch.zeros(2, 2, CELLS, CELLS), torch.zeros(2, CELLS, CELLS))
+    return FeatureMap(feature, *(torch.zeros_like(votes) for votes in true_votes(target())))
 
 
 def test_weights_sum_to_one_and_stay_in_the_category() -> None:
@@ -86,7 +98,7 @@ def test_perfect_features_cost_less_than_blind_ones() -> None:
     assert good.clutter < bad.clutter
     assert good.total < 0.5 * bad.total
     assert good.centre == 0
-    assert good.diagonal == 0
+    assert good.diagonal == good.axes == good.shape == 0
 
 
 def test_votes_are_measured_in_diagonals_and_on_objects_alone() -> None:
@@ -100,6 +112,19 @@ def test_votes_are_measured_in_diagonals_and_on_objects_alone() -> None:
     assert float(losses.diagonal) == pytest.approx(0.5)
     output.centre[:, :, :, CELLS // 2 :] += 100.0
     assert float(neural_mesh_loss(output, meshes, samples).centre) == pytest.approx(0.5)
+
+
+def test_only_categories_with_a_yaw_are_asked_for_their_x_axis() -> None:
+    meshes, samples = tiny_meshes(), target()
+    symmetric = torch.tensor([info.symmetry is Symmetry.AXIS_Z for info in INFOS])
+    assert symmetric.any()
+    assert not symmetric.all()
+    output = perfect(meshes, samples)
+    of_symmetric = symmetric[samples.category] & (samples.category >= 0)
+    output.axes[:, 0].permute(0, 2, 3, 1)[of_symmetric] += 1.0
+    assert neural_mesh_loss(output, meshes, samples).axes == 0
+    output.axes[:, 0].permute(0, 2, 3, 1)[~of_symmetric & (samples.category >= 0)] += 1.0
+    assert neural_mesh_loss(output, meshes, samples).axes > 0.1
 
 
 def test_gradients_flow_to_the_backbone_the_memory_and_the_clutter() -> None:
@@ -132,7 +157,7 @@ def test_gradient_descent_finds_the_vertices() -> None:
     meshes, samples = tiny_meshes(feature=32), target()
     free = torch.nn.Parameter(torch.randn(2, 32, CELLS, CELLS))
     optimiser = torch.optim.Adam([free, *meshes.parameters()], lr=0.05)
-    votes = (samples.centre.permute(0, 3, 1, 2), samples.log_diagonal)
+    votes = true_votes(samples)
     history = []
     for _ in range(30):
         losses = neural_mesh_loss(FeatureMap(functional.normalize(free, dim=1), *votes), meshes, samples)

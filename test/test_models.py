@@ -38,6 +38,8 @@ def test_the_feature_map_has_a_cell_per_stride(height: int, width: int) -> None:
     assert output.feature.shape == (2, TINY.feature, *cells)
     assert output.centre.shape == (2, 2, *cells)
     assert output.log_diagonal.shape == (2, *cells)
+    assert output.axes.shape == (2, 2, 3, *cells)
+    assert output.log_shape.shape == (2, 3, *cells)
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])
@@ -185,7 +187,7 @@ def test_nothing_is_unpickled(saved: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_another_format_version_is_refused(saved: Path) -> None:
     rewrite(saved, lambda header: header.update(format_version=99))
-    refused(saved, "has format version 99, expected 1")
+    refused(saved, "has format version 99, expected 2")
 
 
 @pytest.mark.parametrize(
@@ -222,3 +224,13 @@ def test_tensors_that_do_not_fit_are_refused(
 ) -> None:
     rewrite(saved, change_tensors=change)
     refused(saved, message)
+
+
+def test_meshes_take_over_what_they_share() -> None:
+    trained, fresh = tiny_meshes(vertex_count=80), tiny_meshes(vertex_count=40)
+    fresh.take_over(trained)
+    for point, vector, category in zip(fresh.points, fresh.memory, fresh.category, strict=True):
+        own = torch.nonzero(trained.category == category).squeeze(-1)
+        nearest = own[(trained.points[own] - point).norm(dim=-1).argmin()]
+        assert torch.equal(vector, trained.memory[nearest])
+    assert torch.equal(fresh.clutter, trained.clutter)

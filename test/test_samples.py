@@ -126,6 +126,13 @@ def test_the_canonical_box_holds_the_object(category: str, seed: int) -> None:
     assert (in_box.amax(0) - in_box.amin(0)).tolist() == pytest.approx([1, 1, 1], abs=1e-3)
 
 
+def rotation_to(ray: torch.Tensor) -> torch.Tensor:
+    """Rotation vector from the optical axis to a ray."""
+    x, y, z = (ray / ray.norm()).tolist()
+    across = float(np.hypot(x, y))
+    return torch.tensor([-y, x, 0.0]) / across * float(np.arctan2(across, z))
+
+
 class _OneView(SceneSamples):
     """Samples of a scene and a camera that the test knows."""
 
@@ -160,6 +167,9 @@ def test_box_points_project_to_their_cells(category: str, seed: int) -> None:
     points = found.box_point[0][mask]
     assert torch.allclose(points, expected.view(CELLS, CELLS, 3)[mask], atol=1e-5)
     assert torch.allclose(cells.project(pose @ (points * size)), cell[mask], atol=1e-3)
+    seen = so3.exp(rotation_to(pose.translation)).T @ pose.rotation
+    assert torch.allclose(found.axes[0][mask], seen[:, [0, 2]].T.expand(int(mask.sum()), 2, 3), atol=1e-5)
+    assert torch.allclose(found.log_shape[0][mask].exp() * size.norm(), size.expand(int(mask.sum()), 3), atol=1e-5)
     apparent = cells.fx * float(size.norm()) / float(pose.translation[2])
     assert found.log_diagonal[0][mask].exp().tolist() == pytest.approx([apparent] * int(mask.sum()), rel=1e-4)
 
@@ -178,3 +188,6 @@ def test_mirrored_targets_are_those_of_the_mirrored_world() -> None:
     assert torch.allclose(voted_mirrored.flip(2)[..., 0], ((CELLS - 1) - voted[..., 0]) * on_object[..., 0], atol=1e-4)
     assert torch.allclose(voted_mirrored.flip(2)[..., 1], voted[..., 1], atol=1e-4)
     assert torch.equal(mirrored.box_point.flip(2)[..., 1], -sample.box_point[..., 1])
+    assert torch.equal(mirrored.axes.flip(2)[..., 0], -sample.axes[..., 0])
+    assert torch.equal(mirrored.axes.flip(2)[..., 1:], sample.axes[..., 1:])
+    assert torch.equal(mirrored.log_shape.flip(2), sample.log_shape)

@@ -13,7 +13,8 @@ from torch.testing import assert_close
 
 from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, minimise
 from category_pose_ros.estimation.state import DIMENSION, Intrinsics, State, projection_jacobian
-from category_pose_ros.estimation.terms import CorrespondenceTerm, SizePriorTerm
+from category_pose_ros.estimation.terms import AxesTerm, CorrespondenceTerm, SizePriorTerm
+from category_pose_ros.geometry import so3
 
 CONFIG = SolverConfig(iterations=40)
 BATCH = 4
@@ -30,6 +31,11 @@ def correspondence_term(
 def size_prior_term(batch: int, deviation: float = 0.2) -> SizePriorTerm:
     information = torch.linalg.inv(deviation**2 * (torch.eye(3) + 0.5)).double()
     return SizePriorTerm(SIZE.log().expand(batch, 3), information.expand(batch, 3, 3))
+
+
+def axes_term(state: State) -> AxesTerm:
+    axes = state.camera_from_object.rotation[..., [0, 2]].transpose(-1, -2)
+    return AxesTerm(axes, torch.tensor([5.0, 20.0]).double().expand(len(axes), 2))
 
 
 def derivative(function: Callable[[State], Tensor], state: State) -> Tensor:
@@ -73,6 +79,7 @@ def test_the_projection_jacobian_agrees_with_finite_differences() -> None:
 TERMS: dict[str, Callable[[State], Term]] = {
     "correspondence": lambda state: correspondence_term(state, scale=1.0),
     "correspondence, far from robust": lambda state: correspondence_term(state, scale=100.0),
+    "axes": lambda state: axes_term(state),
     "size prior": lambda state: size_prior_term(len(state.log_size)),
 }
 
@@ -264,3 +271,12 @@ def test_states_are_chosen_and_joined() -> None:
     assert torch.equal(mixed.camera_from_object.rotation[2], first.camera_from_object.rotation[2])
     joined = State.cat([first, second])
     assert torch.equal(joined[torch.tensor([3, 4, 5])].camera_from_object.matrix(), second.camera_from_object.matrix())
+
+
+def test_the_axes_alone_turn_an_object_to_them() -> None:
+    expected = truth(batch=BATCH)
+    start = perturbed(expected, 3, rotation_deg=60)
+    reached, _ = minimise([axes_term(expected), size_prior_term(BATCH)], start, CONFIG)
+    turned = so3.angle_between(reached.camera_from_object.rotation, expected.camera_from_object.rotation)
+    assert turned.max() < 1e-3
+    assert_close(reached.camera_from_object.translation, start.camera_from_object.translation)

@@ -169,10 +169,7 @@ def test_another_seed_makes_other_weights(uninterrupted: Path, tmp_path: Path) -
 
 def write_log(folder: Path, steps: list[int], tail: str = "") -> None:
     for step in steps:
-        row = dict.fromkeys(
-            ("images", "seconds", "learning_rate", "total", "object", "clutter", "centre", "diagonal"), 1.0
-        )
-        training._append_log(folder / "log.csv", {"step": step, **row})
+        training._append_log(folder / "log.csv", {**dict.fromkeys(training._LOG_FIELDS, 1.0), "step": step})
     with (folder / "log.csv").open("a") as file:
         file.write(tail)
 
@@ -235,3 +232,21 @@ def test_size_priors_are_plausible(name: str) -> None:
     assert ((size > 0.03) & (size < 0.35)).all()
     assert torch.linalg.eigvalsh(info.log_size_covariance).min() > 0
     assert torch.equal(category_info(name, instances=60).log_size_mean, info.log_size_mean)
+
+
+def test_a_run_can_start_from_a_model(uninterrupted: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, steps=1, checkpoint_every=1, learning_rate=0.0, categories=("mug", "can"))
+    model = load_model(train(config, tmp_path, initial=uninterrupted / "model.safetensors"))
+    before = load_model(uninterrupted / "model.safetensors")
+    weight = model.backbone.stem[0].weight
+    assert torch.equal(weight, before.backbone.stem[0].weight)
+    own, theirs = (
+        item.meshes.memory[item.meshes.category == item.meshes.names.index("can")] for item in (model, before)
+    )
+    assert torch.allclose(own, theirs)
+
+
+def test_a_run_cannot_start_from_a_network_of_another_size(uninterrupted: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, backbone=BackboneConfig(width=16, pyramid=16, feature=8))
+    with pytest.raises(ValueError, match=r"initial: expected a network of .*width=16.*, got .*width=8"):
+        train(config, tmp_path, initial=uninterrupted / "model.safetensors")

@@ -20,6 +20,7 @@ from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
 from category_pose_ros.data.procedural.views import degrade, occlude, random_view
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.box import enter_box
+from category_pose_ros.geometry.rotations import line_of_sight
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Samples:
         box_point: (B, S, S, 3) where the cell's ray enters the object's box, in units of the box.
         centre: (B, S, S, 2) from the cell to the projected centre of its object, in cells.
         log_diagonal: (B, S, S) log of the apparent diagonal of the object, in cells.
+        axes: (B, S, S, 2, 3) the object's x and z axis, seen along the line of sight to its centre.
+        log_shape: (B, S, S, 3) log of the extents of its box, in diagonals.
     """
 
     image: Tensor
@@ -62,12 +65,16 @@ class Samples:
     box_point: Tensor
     centre: Tensor
     log_diagonal: Tensor
+    axes: Tensor
+    log_shape: Tensor
 
     def mirrored(self) -> Samples:
         """Left and right exchanged; all categories are their own mirror images in their xz plane."""
         point = self.box_point.flip(2) * torch.tensor([1.0, -1.0, 1.0])
         centre = self.centre.flip(2) * torch.tensor([-1.0, 1.0])
-        return Samples(self.image.flip(3), self.category.flip(2), point, centre, self.log_diagonal.flip(2))
+        axes = self.axes.flip(2) * torch.tensor([-1.0, 1.0, 1.0])
+        diagonal, shape = self.log_diagonal.flip(2), self.log_shape.flip(2)
+        return Samples(self.image.flip(3), self.category.flip(2), point, centre, diagonal, axes, shape)
 
     def to(self, device: torch.device) -> Samples:
         return Samples(*(getattr(self, field.name).to(device) for field in fields(self)))
@@ -147,6 +154,7 @@ class SceneSamples(Dataset[Samples]):
         category = torch.full((cells, cells), -1)
         box_point, centre = torch.zeros(cells, cells, 3), torch.zeros(cells, cells, 2)
         log_diagonal = torch.zeros(cells, cells)
+        axes, log_shape = torch.zeros(cells, cells, 2, 3), torch.zeros(cells, cells, 3)
         for number in np.unique(cell_owner[cell_owner >= 0]):
             item = scene.objects[number]
             name = item.instance.category
@@ -164,5 +172,9 @@ class SceneSamples(Dataset[Samples]):
             centre[mask] = cell_camera.project(camera_from_object.translation) - pixels[mask]
             apparent = cell_camera.fx * size_m.norm() / camera_from_object.translation[2]
             log_diagonal[mask] = apparent.log()
+            seen = line_of_sight(camera_from_object.translation).T @ camera_from_object.rotation
+            axes[mask] = seen[:, [0, 2]].T
+            log_shape[mask] = (size_m / size_m.norm()).log()
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return Samples(tensor[None], category[None], box_point[None], centre[None], log_diagonal[None])
+        found = (tensor, category, box_point, centre, log_diagonal, axes, log_shape)
+        return Samples(*(values[None] for values in found))

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from category_pose_ros.config import setting, validate
 from category_pose_ros.estimation.state import Intrinsics
-from category_pose_ros.geometry import Camera
+from category_pose_ros.geometry import Camera, Symmetry
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.posterior import CategoryTable, Posterior
+
+_SUREST = 0.98  # longest mean vote that is believed: a standard deviation of 8 degrees
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class CorrespondenceConfig:
     noise_cells: float = setting(0.4, "Standard deviation of a correspondence, in cells.", minimum=0.01, maximum=20.0)
     independence: float = setting(
         0.25, "Share of the cells that count as independent: neighbours err alike.", minimum=0.001, maximum=1.0
+    )
+    axis_information: float = setting(
+        1.0, "Trust in the votes for the object's axes, relative to the certainty that they state.", minimum=0.0
     )
     full_presence: float = setting(
         0.7, "Share of a cuboid's visible vertices that lie on an object without occlusion.", minimum=0.1, maximum=1.0
@@ -49,6 +54,8 @@ class Evidence:
         points_box: (N, 3) point of the box that each of these cells sees, in units of the box.
         cells: (N, 2) column and row of each cell.
         weight: (N,) information of each cell's correspondence, per squared cell.
+        axes: (2, 3) voted directions of the object's x and z axis along the line of sight, unit vectors.
+        axes_information: (2,) inverse variance of each, per squared radian.
     """
 
     table: CategoryTable
@@ -60,6 +67,22 @@ class Evidence:
     points_box: Tensor
     cells: Tensor
     weight: Tensor
+    axes: Tensor
+    axes_information: Tensor
+
+    @property
+    def ray(self) -> Tensor:
+        """Line of sight (3,) to the object's centre, z = 1."""
+        focal, principal = self.intrinsics.focal[0], self.intrinsics.centre[0]
+        return torch.cat([(self.centre - principal) / focal, focal.new_ones(1)])
+
+    def axes_log_likelihood(self, rotations: Tensor) -> Tensor:
+        """Of rotations (..., 3, 3) seen along the line of sight, given the votes; 0 at best.
+
+        Each vote is a von Mises-Fisher density on the sphere with its information as concentration.
+        """
+        seen = rotations[..., [0, 2]].transpose(-1, -2)  # (..., 2, 3)
+        return (self.axes_information * ((seen * self.axes).sum(-1) - 1)).sum(-1)
 
 
 def gather_evidence(
@@ -87,6 +110,7 @@ def gather_evidence(
             probabilities[k],
             features.centre[k],
             features.log_diagonal[k],
+            features.axes[k],
             _intrinsics(cameras[k], device),
             cells,
             config,
@@ -100,6 +124,7 @@ def _evidence(
     probability: Tensor,
     centre: Tensor,
     log_diagonal: Tensor,
+    axes: Tensor,
     intrinsics: Intrinsics,
     cells: Tensor,
     config: CorrespondenceConfig,
@@ -130,7 +155,22 @@ def _evidence(
         points,
         cells[chosen],
         member[chosen] * confidence * information,
+        *_axes(table, axes, member, config.axis_information),
     )
+
+
+def _axes(table: CategoryTable, votes: Tensor, member: Tensor, trust: float) -> tuple[Tensor, Tensor]:
+    """Mean vote of the object's cells: directions (2, 3) and their information (2,).
+
+    The length of a mean of unit vectors is its mean resultant length, which for a concentrated
+    von Mises-Fisher density is 1 - 1 / concentration (Mardia and Jupp 2000).
+    """
+    mean = (votes.flatten(2) * member).sum(-1) / member.sum().clamp_min(1e-6)  # (2, 3)
+    length = mean.norm(dim=-1)
+    information = trust * (1 / (1 - length.clamp_max(_SUREST)) - 1)
+    if table.symmetry is Symmetry.AXIS_Z:  # the x axis follows from the z axis and is no vote of its own
+        information = information * information.new_tensor([0.0, 1.0])
+    return mean / length.clamp_min(1e-6).unsqueeze(-1), information
 
 
 def _expected_points(table: CategoryTable, probability: Tensor) -> tuple[Tensor, Tensor]:

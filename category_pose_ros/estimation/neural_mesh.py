@@ -15,12 +15,12 @@ from category_pose_ros.config import section, setting, validate
 from category_pose_ros.estimation import images
 from category_pose_ros.estimation.detection import Candidate, DetectionConfig, find_candidates, merge_levels
 from category_pose_ros.estimation.evidence import CorrespondenceConfig, Evidence, gather_evidence
-from category_pose_ros.estimation.proposals import ProposalConfig, ProposalGrid, vertex_support
+from category_pose_ros.estimation.proposals import ProposalConfig, ProposalGrid, log_score, vertex_support
 from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, minimise
 from category_pose_ros.estimation.state import Intrinsics, State
-from category_pose_ros.estimation.terms import CorrespondenceTerm, SizePriorTerm
+from category_pose_ros.estimation.terms import AxesTerm, CorrespondenceTerm, SizePriorTerm
 from category_pose_ros.estimation.uncertainty import pose_covariance
-from category_pose_ros.geometry import Camera
+from category_pose_ros.geometry import Camera, rotations
 from category_pose_ros.geometry.symmetry import canonical
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.checkpoint import NeuralMeshModel
@@ -128,6 +128,7 @@ class NeuralMeshMethod:
         keep = len(starts[0].log_size)
         terms: list[Term] = [
             _correspondence_term(evidence, keep, self._config.correspondence.robust_cells),
+            _axes_term(evidence, keep),
             _size_prior_term(evidence, keep),
         ]
         states, curvature = minimise(terms, State.cat(starts), self._config.solver)
@@ -135,7 +136,8 @@ class NeuralMeshMethod:
         for number, (candidate, item) in enumerate(zip(candidates, evidence, strict=True)):
             rows = torch.arange(number * keep, (number + 1) * keep, device=self._device)
             support, presence = vertex_support(states[rows], item)
-            best = int(support.argmax())
+            turns = rotations.line_of_sight(item.ray).T @ states[rows].camera_from_object.rotation
+            best = int(log_score(support, item, turns).argmax())
             row = rows[best : best + 1]
             chosen = Linearised(curvature.cost[row], curvature.gradient[row], curvature.hessian[row])
             answers.append(_Answer(candidate, item, states[row], chosen, float(support[best]), float(presence[best])))
@@ -181,6 +183,12 @@ def _correspondence_term(evidence: list[Evidence], keep: int, robust_cells: floa
         torch.cat([item.intrinsics.centre for item in evidence]).repeat_interleave(keep, 0),
     )
     return CorrespondenceTerm(intrinsics, stack("points_box"), stack("cells"), stack("weight"), robust_cells)
+
+
+def _axes_term(evidence: list[Evidence], keep: int) -> AxesTerm:
+    axes = torch.stack([item.axes @ rotations.line_of_sight(item.ray).T for item in evidence])
+    information = torch.stack([item.axes_information for item in evidence])
+    return AxesTerm(axes.repeat_interleave(keep, 0), information.repeat_interleave(keep, 0))
 
 
 def _size_prior_term(evidence: list[Evidence], keep: int) -> SizePriorTerm:

@@ -17,10 +17,11 @@ from torch import Tensor
 from category_pose_ros.config import setting, validate
 from category_pose_ros.estimation.evidence import Evidence
 from category_pose_ros.estimation.state import State
-from category_pose_ros.geometry import SE3, Symmetry, rotations, so3
+from category_pose_ros.geometry import SE3, Symmetry, rotations
 from category_pose_ros.geometry.symmetry import canonical
 from category_pose_ros.models.posterior import CategoryTable
 
+_LEAST_SUPPORT = 1e-3  # keeps the logarithm finite where no vertex is supported
 _GRAZING = 0.15  # cosine below which a face is seen too flat to say anything
 
 
@@ -71,7 +72,7 @@ class ProposalGrid:
         factors = self._config.distance_step ** (exponents - (self._config.distances - 1) / 2)
         scores = torch.stack([self._scores(evidence, float(factor)) for factor in factors], dim=-1)  # (G, D)
         best, distance = scores.max(-1)
-        chosen = self._separate(best)
+        chosen = self._separate(log_score(best, evidence, self._turns))
         return self._states(evidence, chosen, factors[distance[chosen]])
 
     def _scores(self, evidence: Evidence, factor: float) -> Tensor:
@@ -92,17 +93,16 @@ class ProposalGrid:
         chosen: list[int] = []
         for _ in range(self._config.keep):
             # Where fewer rotations are left than asked for, a batch keeps its size by repeating the first.
-            index = int(remaining.argmax()) if bool(remaining.max() >= 0) or not chosen else chosen[0]
+            index = int(remaining.argmax()) if bool(remaining.max() > -torch.inf) or not chosen else chosen[0]
             chosen.append(index)
-            remaining = remaining.masked_fill(self._alike[index], -1.0)
+            remaining = remaining.masked_fill(self._alike[index], -torch.inf)
         return torch.tensor(chosen, device=scores.device)
 
     def _states(self, evidence: Evidence, chosen: Tensor, factors: Tensor) -> State:
-        focal, principal = evidence.intrinsics.focal[0], evidence.intrinsics.centre[0]
-        ray = torch.cat([(evidence.centre - principal) / focal, focal.new_ones(1)])
+        focal, ray = evidence.intrinsics.focal[0], evidence.ray
         diagonal_m = self._table.log_size_mean.exp().norm()
         translation = (focal[0] * diagonal_m / evidence.diagonal * factors).unsqueeze(-1) * ray
-        pose = SE3(_turn_axis_to(ray) @ self._turns[chosen], translation)
+        pose = SE3(rotations.line_of_sight(ray) @ self._turns[chosen], translation)
         return State(canonical(pose, self._table.symmetry), self._table.log_size_mean.expand(len(chosen), 3))
 
     def _similarity(self) -> Tensor:
@@ -111,6 +111,16 @@ class ProposalGrid:
             return self._turns[..., 2] @ self._turns[..., 2].T
         flat = self._turns.flatten(1)
         return (flat @ flat.T - 1) / 2
+
+
+def log_score(support: Tensor, evidence: Evidence, turns: Tensor) -> Tensor:
+    """What ranks hypotheses of one object: support by the vertices and the votes for the axes.
+
+    Args:
+        support: (B,) of each hypothesis.
+        turns: (B, 3, 3) rotations seen along the line of sight.
+    """
+    return support.clamp_min(_LEAST_SUPPORT).log() + evidence.axes_log_likelihood(turns)
 
 
 def vertex_support(states: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
@@ -133,13 +143,3 @@ def vertex_support(states: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
     presence = grid.flatten()[flat]
     count = visible.sum(-1).clamp_min(8)
     return (support * visible).sum(-1) / count, (presence * visible).sum(-1) / count
-
-
-def _turn_axis_to(ray: Tensor) -> Tensor:
-    """The smallest rotation (3, 3) that takes the optical axis to a ray."""
-    ahead = ray.new_tensor([0.0, 0.0, 1.0])
-    unit = ray / ray.norm()
-    axis = torch.linalg.cross(ahead, unit)
-    sine = axis.norm()
-    angle = torch.atan2(sine, unit[2])
-    return so3.exp(axis * (angle / sine.clamp_min(1e-9)))

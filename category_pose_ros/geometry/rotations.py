@@ -34,3 +34,23 @@ def fibonacci_axes(count: int) -> Tensor:
     helper = torch.where(axis[:, :1].abs() < 0.9, axis.new_tensor([[1.0, 0, 0]]), axis.new_tensor([[0, 1.0, 0]]))
     x = torch.nn.functional.normalize(torch.linalg.cross(helper, axis), dim=-1)
     return torch.stack([x, torch.linalg.cross(axis, x), axis], dim=-1).float()
+
+
+def line_of_sight(ray: Tensor) -> Tensor:
+    """The smallest rotation that takes the optical axis to a ray.
+
+    Its inverse times an object's rotation is how the object appears, wherever in the image it is
+    (the allocentric rotation of Kundu et al. 2018).
+
+    Args:
+        ray: (3,) in the camera frame, not zero.
+
+    Returns:
+        (3, 3).
+    """
+    ahead = ray.new_tensor([0.0, 0.0, 1.0])
+    unit = ray / ray.norm()
+    axis = torch.linalg.cross(ahead, unit)
+    sine = axis.norm()
+    angle = torch.atan2(sine, unit[2])
+    return so3.exp(axis * (angle / sine.clamp_min(1e-9)))

@@ -38,11 +38,17 @@ class FeatureMap:
         feature: (B, C, h, w) unit vectors.
         centre: (B, 2, h, w) vote for the projected centre of the object, in cells from this one.
         log_diagonal: (B, h, w) vote for the log of the object's apparent diagonal, in cells.
+        axes: (B, 2, 3, h, w) vote for the object's x and z axis, seen along the line of sight to its
+            centre. Trained by squared error, so it is the mean of what is possible: as long as one
+            where the image decides the axis, short where it leaves several.
+        log_shape: (B, 3, h, w) vote for the log of the extents, in diagonals of the box.
     """
 
     feature: Tensor
     centre: Tensor
     log_diagonal: Tensor
+    axes: Tensor
+    log_shape: Tensor
 
 
 class Backbone(nn.Module):
@@ -50,6 +56,7 @@ class Backbone(nn.Module):
 
     def __init__(self, config: BackboneConfig = BackboneConfig()) -> None:
         super().__init__()
+        self.config = config
         widths = [config.width * factor for factor in (1, 2, 4, 5)]
         self.stem = _convolution(3, 32, stride=2)
         self.stages = nn.ModuleList(
@@ -60,7 +67,7 @@ class Backbone(nn.Module):
         self.merges = nn.ModuleList(_convolution(config.pyramid, config.pyramid) for _ in range(2))
         self.neck = _convolution(config.pyramid, config.pyramid)
         self.feature_head = nn.Conv2d(config.pyramid, config.feature, 1)
-        self.vote_head = nn.Conv2d(config.pyramid, 3, 1)
+        self.vote_head = nn.Conv2d(config.pyramid, 12, 1)
 
     def forward(self, image: Tensor) -> FeatureMap:
         """Args: image (B, 3, H, W) uint8 RGB."""
@@ -78,7 +85,8 @@ class Backbone(nn.Module):
         x = self.neck(top)
         feature = functional.normalize(self.feature_head(x).float(), dim=1)
         votes = self.vote_head(x).float()
-        return FeatureMap(feature, votes[:, :2] * 4, votes[:, 2] + 2)
+        axes = votes[:, 3:9].unflatten(1, (2, 3))
+        return FeatureMap(feature, votes[:, :2] * 4, votes[:, 2] + 2, axes, votes[:, 9:] - 0.5)
 
 
 class _Block(nn.Module):

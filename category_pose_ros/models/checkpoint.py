@@ -16,7 +16,7 @@ from category_pose_ros.geometry import Symmetry
 from category_pose_ros.models.backbone import Backbone, BackboneConfig
 from category_pose_ros.models.neural_mesh import CategoryInfo, NeuralMeshes
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)

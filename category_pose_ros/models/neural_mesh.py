@@ -75,6 +75,22 @@ class NeuralMeshes(nn.Module):
         frequencies = torch.randn(placed.shape[-1], feature) * 2.0
         return functional.normalize(torch.cos(placed @ frequencies + 6.3 * torch.rand(feature)), dim=-1)
 
+    @torch.no_grad()
+    def take_over(self, other: NeuralMeshes) -> None:
+        """Start from the memory of trained meshes: clutter, and categories that both know.
+
+        Their vertices may lie elsewhere; each of ours takes the vector of the nearest.
+        """
+        for index, name in enumerate(self.names):
+            if name not in other.names:
+                continue
+            mine = torch.nonzero(self.category == index).squeeze(-1)
+            theirs = torch.nonzero(other.category == other.names.index(name)).squeeze(-1)
+            nearest = torch.cdist(self.points[mine], other.points[theirs]).argmin(-1)
+            self.memory[mine] = other.memory[theirs[nearest]]
+        count = min(len(self.clutter), len(other.clutter))
+        self.clutter[:count] = other.clutter[:count]
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(info.name for info in self.infos)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from category_pose_ros.data.samples import Samples
+from category_pose_ros.geometry import Symmetry
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.neural_mesh import TEMPERATURE, NeuralMeshes
 
@@ -24,6 +25,8 @@ class Losses:
     clutter: Tensor
     centre: Tensor
     diagonal: Tensor
+    axes: Tensor
+    shape: Tensor
 
 
 def neural_mesh_loss(output: FeatureMap, meshes: NeuralMeshes, target: Samples, spread: float = 0.09) -> Losses:
@@ -55,8 +58,15 @@ def neural_mesh_loss(output: FeatureMap, meshes: NeuralMeshes, target: Samples, 
     centre_loss = _mean(((centre - target.centre.flatten(0, 2)[on_object]) / size).abs())
     diagonal = output.log_diagonal.flatten()[on_object]
     diagonal_loss = _mean((diagonal - target.log_diagonal.flatten()[on_object]).abs())
-    total = object_loss + clutter_loss + 2 * centre_loss + diagonal_loss
-    return Losses(total, object_loss, clutter_loss, centre_loss, diagonal_loss)
+    axes = output.axes.permute(0, 3, 4, 1, 2).flatten(0, 2)[on_object]  # (M, 2, 3)
+    missed = (axes - target.axes.flatten(0, 2)[on_object]).square().sum(-1)
+    # The x axis of a symmetric category follows from its z axis and says nothing of its own.
+    has_yaw = torch.tensor([info.symmetry is Symmetry.NONE for info in meshes.infos], device=missed.device)
+    axes_loss = _mean(missed[:, 1]) + _mean(missed[:, 0] * has_yaw[category[on_object]])
+    shape = output.log_shape.permute(0, 2, 3, 1).flatten(0, 2)[on_object]
+    shape_loss = _mean((shape - target.log_shape.flatten(0, 2)[on_object]).abs())
+    total = object_loss + clutter_loss + 2 * centre_loss + diagonal_loss + 2 * axes_loss + shape_loss
+    return Losses(total, object_loss, clutter_loss, centre_loss, diagonal_loss, axes_loss, shape_loss)
 
 
 def _mean(values: Tensor) -> Tensor:

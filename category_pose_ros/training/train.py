@@ -26,12 +26,24 @@ from tqdm import tqdm
 from category_pose_ros.config import section, setting, to_dict, validate
 from category_pose_ros.data.samples import SampleConfig, Samples, SceneSamples
 from category_pose_ros.models.backbone import Backbone, BackboneConfig
-from category_pose_ros.models.checkpoint import NeuralMeshModel, save_model
+from category_pose_ros.models.checkpoint import NeuralMeshModel, load_model, save_model
 from category_pose_ros.models.neural_mesh import NeuralMeshes
 from category_pose_ros.training.losses import neural_mesh_loss
 from category_pose_ros.training.priors import category_info
 
-_LOG_FIELDS = ("step", "images", "seconds", "learning_rate", "total", "object", "clutter", "centre", "diagonal")
+_LOG_FIELDS = (
+    "step",
+    "images",
+    "seconds",
+    "learning_rate",
+    "total",
+    "object",
+    "clutter",
+    "centre",
+    "diagonal",
+    "axes",
+    "shape",
+)
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
@@ -68,21 +80,28 @@ class _Model(nn.Module):
         self.meshes = NeuralMeshes(tuple(map(category_info, config.categories)), config.backbone.feature)
 
 
-def train(config: TrainConfig, output: Path, backgrounds: Path | None = None) -> Path:
+def train(config: TrainConfig, output: Path, backgrounds: Path | None = None, initial: Path | None = None) -> Path:
     """Train, or go on training, in a folder.
 
     Args:
         output: folder of the run.
         backgrounds: folder of photographs to put behind objects and on them; None: noise instead.
+        initial: model file whose weights a new run starts from, for the categories that it knows.
 
     Returns:
         Path of the finished model file.
+
+    Raises:
+        ValueError: `initial` is no model file, or its network is of another size.
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     output.mkdir(parents=True, exist_ok=True)
     device = torch.device(config.device)
-    model = _Model(config).to(device)
+    model = _Model(config)
+    if initial is not None:
+        _start_from(model, load_model(initial))
+    model = model.to(device)
     average = AveragedModel(model, multi_avg_fn=_moving_average(config.average_decay), use_buffers=True)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, seconds, stages = _resume(output, model, average, optimiser)
@@ -121,6 +140,13 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None) ->
             _checkpoint(output, model, average, optimiser, done)
     bar.close()
     return output / "model.safetensors"
+
+
+def _start_from(model: _Model, initial: NeuralMeshModel) -> None:
+    if initial.config != model.backbone.config:
+        raise ValueError(f"initial: expected a network of {model.backbone.config}, got {initial.config}")
+    model.backbone.load_state_dict(initial.backbone.state_dict())
+    model.meshes.take_over(initial.meshes)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

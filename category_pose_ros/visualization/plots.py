@@ -61,7 +61,7 @@ def plot_training(rows: Sequence[Mapping[str, str]]) -> bytes:
     axes = figure.add_subplot()
     images = np.array([float(row["images"]) for row in rows])
     window = max(len(rows) // 40, 1)
-    for name in ("object", "clutter", "centre", "diagonal"):
+    for name in ("object", "clutter", "centre", "diagonal", "axes", "shape"):
         losses = np.array([float(row[name]) for row in rows])
         smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
         axes.semilogy(images[window - 1 :], smooth, label=name)

@@ -15,6 +15,7 @@ def make_mug(rng: Rng, source: TextureSource) -> Instance:
     """Straight, tapered, bulged, wide and tall mugs, tea cups, steins; glazed, printed, two-coloured."""
     height = rng.uniform(0.05, 0.14)
     top = height * rng.uniform(0.33, 0.6) if rng.random() < 0.8 else height * rng.uniform(0.55, 0.9)
+    top = min(top, rng.uniform(0.04, 0.062))  # tall ones are slim: a body wider than 13 cm is a bowl
     bottom = top * (rng.uniform(0.85, 1.05) if rng.random() < 0.5 else rng.uniform(0.5, 1.1))
     bulge = rng.normal(0, 0.06) if rng.random() < 0.5 else rng.uniform(-0.08, 0.22)
     wall = rng.uniform(0.0025, 0.006)

@@ -87,7 +87,8 @@ def make_scene(
     placed = _on_table(rng, instances) if supported else _in_air(rng, instances)
     parts = [part for number, item in enumerate(placed) for part in _world_parts(item, number)]
     if supported:
-        parts.append(_table(rng, source))
+        reach = max(float(np.abs(mesh.vertices[:, :2]).max()) for mesh, _, _ in parts) * float(np.sqrt(2))
+        parts.append(_table(rng, source, reach))
     return Scene(tuple(placed), random_lighting(rng, source), RayTracer(parts), supported)
 
 
@@ -175,12 +176,13 @@ def _in_air(rng: Rng, instances: list[Instance]) -> list[PlacedObject]:
     return placed
 
 
-def _table(rng: Rng, source: TextureSource) -> Part:
-    half = rng.uniform(0.3, 1.5, 2)
+def _table(rng: Rng, source: TextureSource, reach: float) -> Part:
+    """A top that holds what lies within reach (metres) of the origin."""
+    offset = np.array([*rng.uniform(-0.25, 0.25, 2), -0.02])
+    half = np.maximum(rng.uniform(0.3, 1.5, 2), reach + float(np.linalg.norm(offset[:2])))
     top = shapes.box([2 * half[0], 2 * half[1], 0.04])
     yaw = _about(2, rng.uniform(-np.pi, np.pi)).astype(np.float32)
     texture = surfaces.patterned(rng, source) if rng.random() < 0.75 else surfaces.plain(rng)
-    offset = np.array([*rng.uniform(-0.25, 0.25, 2), -0.02])
     repeat = Mesh(top.vertices, top.normals, top.uv * np.float32(rng.uniform(1, 4)), top.faces)
     return repeat.transformed(yaw, offset), surfaces.finish(rng, texture), _TABLE
 

@@ -81,7 +81,8 @@ def box(size: npt.ArrayLike) -> Mesh:
             corner[:, axis] = sign * half[axis]
             corner[:, first] = np.array([-1, 1, 1, -1]) * half[first]
             corner[:, second] = np.array([-1, -1, 1, 1]) * half[second]
-            faces.append(np.array([[0, 1, 2], [0, 2, 3]]) + 4 * len(faces))
+            outwards = np.array([[0, 1, 2], [0, 2, 3]])[:, ::sign]
+            faces.append(outwards + 4 * len(faces))
             vertices.append(corner)
             normals.append(np.tile(normal, (4, 1)))
             uv.append(np.array([[0, 0], [1, 0], [1, 1], [0, 1]]))

@@ -1,6 +1,7 @@
 """Terms: everything that moves a pose."""
 
+from category_pose_ros.estimation.terms.axes import AxesTerm
 from category_pose_ros.estimation.terms.correspondence import CorrespondenceTerm
 from category_pose_ros.estimation.terms.size_prior import SizePriorTerm
 
-__all__ = ["CorrespondenceTerm", "SizePriorTerm"]
+__all__ = ["AxesTerm", "CorrespondenceTerm", "SizePriorTerm"]
