@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
-from category_pose_ros.models.backbone import STRIDE_PX, Backbone
+from category_pose_ros.models.backbone import STRIDE_PX, Backbone, folded
 from category_pose_ros.models.checkpoint import load_model, save_model
 
 
@@ -234,3 +234,16 @@ def test_meshes_take_over_what_they_share() -> None:
         nearest = own[(trained.points[own] - point).norm(dim=-1).argmin()]
         assert torch.equal(vector, trained.memory[nearest])
     assert torch.equal(fresh.clutter, trained.clutter)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_folded_network_says_the_same(dtype: torch.dtype) -> None:
+    backbone, pictures = Backbone(TINY), image(64, 64)
+    backbone(pictures)  # in training mode: gives the batch norms statistics of their own
+    expected = backbone.eval()(pictures)
+    faster = folded(backbone)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in faster.modules())
+    found = faster.to(dtype)(pictures)
+    tolerance = 1e-4 if dtype == torch.float32 else 0.05
+    for name in ("feature", "centre", "log_diagonal", "axes", "log_shape"):
+        assert_close(getattr(found, name), getattr(expected, name), atol=tolerance, rtol=tolerance)

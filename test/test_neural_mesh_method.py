@@ -8,6 +8,7 @@ import pytest
 import torch
 from oracle import SIZE_M, coordinate_frame, oracle_model
 
+from category_pose_ros.estimation.belief import Belief, finished
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
 from category_pose_ros.geometry import SE3, Camera, rotations, so3
 
@@ -23,9 +24,64 @@ def method() -> NeuralMeshMethod:
 def test_finds_the_pose_of_one_box(method: NeuralMeshMethod, index: int) -> None:
     rotation = rotations.super_fibonacci(12)[index]
     truth = SE3(rotation, torch.tensor([0.08 * math.sin(index), 0.06 * math.cos(index), 0.7]))
-    best = method.estimate(coordinate_frame(CAMERA, [truth], [SIZE_M]))[0]
+    best = finished(method.search(coordinate_frame(CAMERA, [truth], [SIZE_M])))[0]
     error_deg = math.degrees(float(so3.angle_between(best.camera_from_object.rotation, rotation)))
     assert error_deg < 6  # the box is about eleven cells wide, so this is half a cell
     assert (best.camera_from_object.translation - truth.translation).norm() < 0.03
     assert best.score > 0.5
     assert best.visible_fraction > 0.8
+
+
+def believed(pose: SE3, deviation: float) -> Belief:
+    return Belief("mug", pose, SIZE_M.double().log(), torch.eye(9, dtype=torch.float64) / deviation**2)
+
+
+def test_a_search_is_done_in_pieces(method: NeuralMeshMethod) -> None:
+    truth = SE3(rotations.super_fibonacci(12)[2], torch.tensor([0.0, 0.0, 0.7]))
+    search = method.search(coordinate_frame(CAMERA, [truth], [SIZE_M]))
+    assert sum(1 for _ in search) >= 3  # two image levels and the candidates
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_follows_an_object_that_has_moved(method: NeuralMeshMethod, index: int) -> None:
+    before = SE3(rotations.super_fibonacci(12)[index], torch.tensor([0.02, 0.01, 0.7]))
+    turn = so3.exp(torch.tensor([0.15, -0.1, 0.1]))
+    now = SE3(turn @ before.rotation, before.translation + torch.tensor([0.015, -0.01, 0.0]))
+    frame = coordinate_frame(CAMERA, [now], [SIZE_M])
+    (sighting,) = method.follow(frame, [believed(before, 0.3)], [0.0])
+    found = sighting.belief.camera_from_object
+    assert math.degrees(float(so3.angle_between(found.rotation, now.rotation))) < 6
+    assert (found.translation[:2] - now.translation[:2]).norm() < 0.01
+    assert sighting.estimate.score > 0.5
+    assert sighting.strain > 0
+
+
+def test_a_sure_belief_is_moved_less_and_ends_surer(method: NeuralMeshMethod) -> None:
+    before = SE3(torch.eye(3), torch.tensor([0.0, 0.0, 0.7]))
+    frame = coordinate_frame(CAMERA, [SE3(torch.eye(3), torch.tensor([0.03, 0.0, 0.7]))], [SIZE_M])
+    moved, information = [], []
+    for deviation in (0.5, 1e-3):
+        (sighting,) = method.follow(frame, [believed(before, deviation)], [0.0])
+        moved.append(float((sighting.belief.camera_from_object.translation - before.translation).norm()))
+        information.append(torch.linalg.eigvalsh(sighting.belief.information))
+    assert moved[0] > 0.025
+    assert moved[1] < 0.01
+    assert (information[1] > information[0]).all()
+
+
+def test_where_nothing_is_a_sighting_says_so(method: NeuralMeshMethod) -> None:
+    pose = SE3(torch.eye(3), torch.tensor([0.0, 0.0, 0.7]))
+    (sighting,) = method.follow(coordinate_frame(CAMERA, [], []), [believed(pose, 0.1)], [0.5])
+    assert sighting.estimate.score < 0.1
+    assert sighting.estimate.visible_fraction < 0.1
+
+
+def test_objects_are_followed_together_as_each_alone(method: NeuralMeshMethod) -> None:
+    poses = [SE3(rotations.super_fibonacci(12)[k], torch.tensor([x, 0.0, 0.8])) for k, x in ((1, -0.15), (5, 0.15))]
+    frame = coordinate_frame(CAMERA, poses, [SIZE_M, SIZE_M])
+    together = method.follow(frame, [believed(pose, 0.1) for pose in poses], [0.5, 0.5])
+    for pose, sighting in zip(poses, together, strict=True):
+        (alone,) = method.follow(frame, [believed(pose, 0.1)], [0.5])
+        apart = alone.belief.camera_from_object.translation - sighting.belief.camera_from_object.translation
+        assert apart.norm() < 1e-4
+    assert method.follow(frame, [], []) == []

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, minimise
 from category_pose_ros.estimation.state import DIMENSION, Intrinsics, State, projection_jacobian
-from category_pose_ros.estimation.terms import AxesTerm, CorrespondenceTerm, SizePriorTerm
+from category_pose_ros.estimation.terms import AxesTerm, BeliefTerm, CorrespondenceTerm, SizePriorTerm
 from category_pose_ros.geometry import so3
 
 CONFIG = SolverConfig(iterations=40)
@@ -36,6 +36,12 @@ def size_prior_term(batch: int, deviation: float = 0.2) -> SizePriorTerm:
 def axes_term(state: State) -> AxesTerm:
     axes = state.camera_from_object.rotation[..., [0, 2]].transpose(-1, -2)
     return AxesTerm(axes, torch.tensor([5.0, 20.0]).double().expand(len(axes), 2))
+
+
+def belief_term(state: State) -> BeliefTerm:
+    generator = torch.Generator().manual_seed(4)
+    root = torch.randn(len(state.log_size), DIMENSION, DIMENSION, generator=generator, dtype=torch.float64)
+    return BeliefTerm(state, root @ root.transpose(-1, -2))
 
 
 def derivative(function: Callable[[State], Tensor], state: State) -> Tensor:
@@ -80,6 +86,7 @@ TERMS: dict[str, Callable[[State], Term]] = {
     "correspondence": lambda state: correspondence_term(state, scale=1.0),
     "correspondence, far from robust": lambda state: correspondence_term(state, scale=100.0),
     "axes": lambda state: axes_term(state),
+    "belief": lambda state: belief_term(state),
     "size prior": lambda state: size_prior_term(len(state.log_size)),
 }
 

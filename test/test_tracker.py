@@ -1,89 +1,326 @@
-"""The tracker on scripted estimates."""
+"""The tracker on a simulated world: objects that move, hide and turn, seen by a simulated estimator."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 import torch
 
-from category_pose_ros import SE3, Camera, Frame, ObjectEstimate, Tracker, TrackerConfig
+from category_pose_ros import SE3, Camera, Frame, ObjectEstimate, Track, Tracker, TrackerConfig, TrackState
+from category_pose_ros.estimation.belief import Belief, Search, Sighting
+from category_pose_ros.geometry import so3
+from category_pose_ros.geometry.symmetry import canonical, symmetry_of
+from category_pose_ros.tracking.association import associate, distance
 
 CAMERA = Camera(600.0, 600.0, 31.5, 23.5, 64, 48)
 SECOND_NS = 1_000_000_000
+REACH = 0.7  # diagonals from which the simulated crop still shows the object
 
 
-def estimate(x: float, category: str = "mug", z: float = 1.0) -> ObjectEstimate:
-    pose = SE3(torch.eye(3), torch.tensor([x * z, 0.0, z]))
-    return ObjectEstimate(category, pose, np.full(3, 0.1), 0.9, 1.0, np.eye(6))
+@dataclass
+class Thing:
+    """An object of the world: where it is, and how much of it is seen, by time in seconds."""
+
+    position: Callable[[float], tuple[float, float, float]]
+    category: str = "mug"
+    visible: Callable[[float], float] = lambda time: 1.0
+    turn: Callable[[float], float] = lambda time: 0.0
+
+    def estimate(self, time: float) -> ObjectEstimate:
+        rotation = so3.exp(torch.tensor([0.3, 0.2, self.turn(time)]))
+        pose = canonical(SE3(rotation, torch.tensor(self.position(time))), symmetry_of(self.category))
+        visible = self.visible(time)
+        score = min(0.9, 1.5 * visible)
+        return ObjectEstimate(self.category, pose, np.array([0.1, 0.08, 0.1]), score, visible, np.eye(6))
 
 
-class Script:
-    """Answers frame n with the n-th list."""
+@dataclass
+class World:
+    """An estimator that sees things as they are.
 
-    def __init__(self, *answers: Sequence[ObjectEstimate]) -> None:
-        self._answers = iter(answers)
+    `misread` changes what a search reports of a thing; the crop of `follow` shows what is near the belief.
+    """
 
-    def estimate(self, frame: Frame) -> list[ObjectEstimate]:
-        return list(next(self._answers))
+    things: Sequence[Thing]
+    pieces: int = 0
+    misread: Callable[[ObjectEstimate, float], ObjectEstimate] = lambda estimate, time: estimate
+    searches: list[float] = field(default_factory=list)
+    follows: list[int] = field(default_factory=list)
+
+    def search(self, frame: Frame) -> Search:
+        time = frame.stamp_ns / SECOND_NS
+        self.searches.append(time)
+        for _ in range(self.pieces):
+            yield
+        found = [self.misread(thing.estimate(time), time) for thing in self.things]
+        return [item for item in found if item.score >= 0.6]
+
+    def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
+        assert len(beliefs) == len(prior)
+        self.follows.append(len(beliefs))
+        return [self._sighting(belief, frame.stamp_ns / SECOND_NS) for belief in beliefs]
+
+    def _sighting(self, belief: Belief, time: float) -> Sighting:
+        believed = ObjectEstimate(
+            belief.category, belief.camera_from_object, belief.size_m.numpy(), 0.9, 1.0, np.eye(6)
+        )
+        seen = [thing.estimate(time) for thing in self.things]
+        near = [item for item in seen if item.category == belief.category and distance(believed, item) < REACH]
+        if not near:
+            nothing = dataclasses.replace(believed, score=0.0, visible_fraction=0.0)
+            return Sighting(belief, nothing, -10.0, 0.0)
+        estimate = min(near, key=lambda item: distance(believed, item))
+        turned = so3.angle_between(
+            estimate.camera_from_object.rotation.double(), belief.camera_from_object.rotation.double()
+        )
+        if float(turned) > 1.0 and symmetry_of(belief.category).value == "none":  # the solver stays in its basin
+            pose = SE3(belief.camera_from_object.rotation, estimate.camera_from_object.translation.double())
+            estimate = dataclasses.replace(estimate, camera_from_object=pose, score=0.45)
+        information = torch.eye(9, dtype=torch.float64) * 1e4
+        found = Belief(
+            belief.category, estimate.camera_from_object, torch.log(torch.from_numpy(estimate.size_m)), information
+        )
+        return Sighting(found, estimate, math.log(max(estimate.score, 1e-3)), 0.0)
 
 
-def frame(stamp_ns: int) -> Frame:
-    return Frame(np.zeros((48, 64, 3), np.uint8), CAMERA, stamp_ns=stamp_ns)
+def still(x: float = 0.0, y: float = 0.0, z: float = 1.0) -> Callable[[float], tuple[float, float, float]]:
+    return lambda time: (x * z, y * z, z)
+
+
+def frame(seconds: float, camera: Camera = CAMERA) -> Frame:
+    return Frame(np.zeros((camera.height, camera.width, 3), np.uint8), camera, stamp_ns=round(seconds * SECOND_NS))
 
 
 def run(
-    answers: Sequence[Sequence[ObjectEstimate]],
-    stamps_ns: Sequence[int] | None = None,
-    config: TrackerConfig = TrackerConfig(confirm_after=1),
-) -> list[dict[int, ObjectEstimate]]:
-    tracker = Tracker(Script(*answers), config)
-    stamps = stamps_ns or [k * SECOND_NS // 10 for k in range(len(answers))]
-    return [{track.track_id: track.estimate for track in tracker.update(frame(stamp))} for stamp in stamps]
+    world: World, times: Sequence[float], tracker: Tracker | None = None, config: TrackerConfig = TrackerConfig()
+) -> list[dict[int, Track]]:
+    tracker = tracker or Tracker(world, config)
+    return [{track.track_id: track for track in tracker.update(frame(time))} for time in times]
+
+
+def every(seconds: float, until: float, start: float = 0.0) -> list[float]:
+    return [start + k * seconds for k in range(round((until - start) / seconds) + 1)]
+
+
+def where(track: Track) -> list[float]:
+    position: list[float] = track.estimate.camera_from_object.translation.tolist()
+    return position
 
 
 def test_a_track_is_published_once_it_is_confirmed() -> None:
-    seen = run([[estimate(0.0)]] * 3, config=TrackerConfig(confirm_after=2))
-    assert [sorted(ids) for ids in seen] == [[], [1], [1]]
+    seen = run(World([Thing(still())]), every(0.1, 0.3), config=TrackerConfig(confirm_after=3))
+    assert [sorted(tracks) for tracks in seen] == [[], [], [1], [1]]
 
 
-def test_identities_follow_objects_that_swap_their_order() -> None:
-    left, right = estimate(-0.1), estimate(0.1)
-    seen = run([[left, right], [right, left]])
-    assert seen[0] == {1: left, 2: right} == seen[1]
+def test_an_object_that_moves_keeps_its_identity_and_is_where_it_is() -> None:
+    def path(time: float) -> tuple[float, float, float]:
+        return (0.3 * math.sin(2 * time), 0.1 * time, 1.0)
+
+    world = World([Thing(path)], pieces=3)
+    times = every(0.05, 2.0)
+    for time, tracks in list(zip(times, run(world, times), strict=True))[3:]:
+        assert sorted(tracks) == [1]
+        assert where(tracks[1]) == pytest.approx(path(time), abs=1e-3)
+    assert len(world.searches) <= 5  # one to begin with, then one each 0.6 s
+
+
+def test_what_is_in_motion_is_looked_for_where_it_will_be() -> None:
+    """2 m/s at 10 Hz: 0.2 m per frame, beyond the crop of an object of 0.16 m if it were thought to rest."""
+
+    def path(time: float) -> tuple[float, float, float]:
+        speed = min(time, 1.0) * 1.0  # it speeds up to 1 m/s within a second
+        return (0.5 * speed * min(time, 1.0) + 1.0 * max(time - 1.0, 0.0), 0.0, 1.0)
+
+    seen = run(World([Thing(path)], pieces=1000), every(0.1, 2.5))
+    assert all(sorted(tracks) == [1] for tracks in seen[2:])
+
+
+def test_objects_that_pass_each_other_keep_their_identities() -> None:
+    def across(sign: float, y: float) -> Callable[[float], tuple[float, float, float]]:
+        return lambda time: (sign * (0.3 - 0.3 * time), y, 1.0)
+
+    world = World([Thing(across(-1, 0.07)), Thing(across(1, -0.07))])
+    seen = run(world, every(0.05, 2.0))
+    first, last = seen[2], seen[-1]
+    assert sorted(first) == sorted(last) == [1, 2]
+    for number in (1, 2):
+        assert where(first[number])[1] == pytest.approx(where(last[number])[1], abs=1e-3)
+
+
+def test_what_hides_is_lost_within_frames_and_never_claimed() -> None:
+    thing = Thing(still(), visible=lambda time: 0.0 if 1.0 <= time < 1.5 else 1.0)
+    world = World([thing])
+    tracker = Tracker(world)
+    for time in every(0.1, 2.5):
+        published = tracker.update(frame(time))
+        hidden = 0.99 <= time < 1.49
+        assert [track.track_id for track in published] == ([] if hidden or time < 0.05 else [1])
+        assert [track.track_id for track in tracker.lost()] == ([1] if 1.19 <= time < 1.49 else [])
+        assert all(track.state is TrackState.CONFIRMED for track in published)
+
+
+def test_little_of_it_is_enough_to_stay_and_not_enough_to_return() -> None:
+    share = {0: 1.0, 1: 0.35, 2: 0.28, 3: 0.0, 4: 0.28, 5: 0.9}
+    world = World([Thing(still(), visible=lambda time: share[min(int(time + 1e-6), 5)])], pieces=1000)
+    config = TrackerConfig(drop_after_s=10.0)
+    seen = run(world, every(0.1, 5.9), config=config)
+    counts = [sum(bool(tracks) for tracks in seen[10 * k : 10 * k + 10]) for k in range(6)]
+    assert counts[1:] == [10, 10, 0, 0, 10]
+
+
+def test_what_left_and_returns_elsewhere_is_found_again() -> None:
+    """Within its time it is the same object; the search that finds it is not bound to where it was."""
+
+    def path(time: float) -> tuple[float, float, float]:
+        return (0.0 if time < 1.0 else 0.05, 0.0, 1.0)
+
+    thing = Thing(path, visible=lambda time: 0.0 if 1.0 <= time < 1.6 else 1.0)
+    seen = run(World([thing]), every(0.1, 2.5))
+    assert sorted(seen[-1]) == [1]
+    late = run(World([thing]), every(0.1, 2.5), config=TrackerConfig(drop_after_s=0.3))
+    assert sorted(late[-1]) == [2]
+
+
+def test_a_false_alarm_that_is_not_seen_again_is_never_published() -> None:
+    class Ghost(World):
+        def search(self, frame: Frame) -> Search:
+            found = yield from super().search(frame)
+            return [*found, Thing(still(0.4)).estimate(0)] if frame.stamp_ns == 0 else found
+
+    seen = run(Ghost([Thing(still())]), every(0.1, 1.0))
+    assert {number for tracks in seen for number in tracks} == {1}
+
+
+def test_a_pose_that_a_search_sees_better_replaces_a_wrong_one() -> None:
+    """The first search reads the object turned by half; followed from there it stays wrong."""
+
+    def misread(estimate: ObjectEstimate, time: float) -> ObjectEstimate:
+        turn = so3.exp(torch.tensor([0.0, 0.0, math.pi if time < 0.1 else 0.0]))
+        pose = estimate.camera_from_object
+        return dataclasses.replace(estimate, camera_from_object=SE3(pose.rotation @ turn, pose.translation))
+
+    thing = Thing(still())
+    seen = run(World([thing], misread=misread), every(0.1, 1.5))
+    truth = thing.estimate(0).camera_from_object.rotation.double()
+
+    def error(tracks: dict[int, Track]) -> float:
+        return float(so3.angle_between(tracks[1].estimate.camera_from_object.rotation.double(), truth))
+
+    assert sorted(seen[2]) == sorted(seen[-1]) == [1]
+    assert error(seen[2]) > 3.0
+    assert error(seen[-1]) < 0.01
+
+
+def test_a_category_that_searches_contradict_is_given_up() -> None:
+    def misread(estimate: ObjectEstimate, time: float) -> ObjectEstimate:
+        return dataclasses.replace(estimate, category="can") if time < 0.1 else estimate
+
+    # Followed as a can it is seen, but not well.
+    mug, can = Thing(still()), Thing(still(), category="can", visible=lambda time: 0.35)
+    world = World([mug, can], misread=misread)
+    seen = run(world, every(0.1, 4.0))
+    assert {track.estimate.category for track in seen[3].values()} == {"can"}
+    assert {track.estimate.category for track in seen[-1].values()} == {"mug"}
+
+
+def test_a_symmetric_object_does_not_spin_when_the_camera_goes_around_it() -> None:
+    """Its canonical yaw follows the camera; its track keeps the representative that is nearest."""
+
+    def path(time: float) -> tuple[float, float, float]:
+        return (0.5 * math.sin(time), 0.0, 1.0)
+
+    seen = run(World([Thing(path, category="can")]), every(0.1, 3.0))[2:]
+    rotations = [tracks[1].estimate.camera_from_object.rotation.double() for tracks in seen]
+    steps = [float(so3.angle_between(a, b)) for a, b in itertools.pairwise(rotations)]
+    assert max(steps) < 1e-3
+    sizes = {tuple(tracks[1].estimate.size_m.round(6)) for tracks in seen[1:]}
+    assert sizes == {(0.09, 0.09, 0.1)}
+
+
+def test_search_is_spread_over_frames_while_something_is_followed() -> None:
+    left, right = Thing(still(-0.2)), Thing(still(0.2), visible=lambda time: float(time >= 0.3))
+    world = World([left, right], pieces=6)
+    seen = run(world, every(1 / 30, 2.0))
+    first = next(k for k, tracks in enumerate(seen) if 2 in tracks)
+    assert seen[3].keys() == {1}
+    assert 0.6 <= first / 30 <= 1.3  # the search that begins at 0.6 s sees it, and takes some frames
+    assert len(world.searches) <= 4
+
+
+def test_rotation_and_size_do_not_part_a_search_from_its_track() -> None:
+    """Without depth the distance moves with the size that was assumed."""
+    first, second = Thing(still(0.05, z=1.0)).estimate(0), Thing(still(0.05, z=1.3)).estimate(0)
+    assert distance(first, second) == pytest.approx(0.0, abs=1e-6)
+    assert associate([first], [second], 0.6) == {0: 0}
 
 
 def test_the_category_is_part_of_the_identity() -> None:
-    seen = run([[estimate(0.0, "mug")], [estimate(0.0, "can")]])
-    assert [sorted(ids) for ids in seen] == [[1], [2]]
+    first, second = Thing(still()).estimate(0), Thing(still(), category="can").estimate(0)
+    assert associate([first], [second], 0.6) == {}
 
 
-def test_a_jump_beyond_the_gate_is_a_new_object() -> None:
-    seen = run([[estimate(0.0)], [estimate(0.2)]])
-    assert [sorted(ids) for ids in seen] == [[1], [2]]
-
-
-def test_a_change_of_distance_alone_is_no_jump() -> None:
-    """Without depth the distance moves with the size that was assumed."""
-    seen = run([[estimate(0.05, z=1.0)], [estimate(0.05, z=1.3)]])
-    assert [sorted(ids) for ids in seen] == [[1], [1]]
-
-
-def test_a_gap_is_bridged_and_a_long_one_is_not() -> None:
-    short = run([[estimate(0.0)], [], [estimate(0.0)]])
-    assert [sorted(ids) for ids in short] == [[1], [], [1]]
-    long = run([[estimate(0.0)], [], [estimate(0.0)]], [0, 2 * SECOND_NS, 2 * SECOND_NS + 1])
-    assert [sorted(ids) for ids in long] == [[1], [], [2]]
+def test_the_assignment_is_the_best_one_not_the_greedy_one() -> None:
+    old = [Thing(still(0.0)).estimate(0), Thing(still(0.05)).estimate(0)]
+    new = [Thing(still(0.04)).estimate(0), Thing(still(0.1)).estimate(0)]
+    assert associate(old, new, 0.6) == {0: 0, 1: 1}
 
 
 def test_time_that_goes_backwards_ends_all_tracks_and_ids_are_not_used_again() -> None:
-    seen = run([[estimate(0.0)], [estimate(0.0)]], [SECOND_NS, 0])
-    assert [sorted(ids) for ids in seen] == [[1], [2]]
+    world = World([Thing(still())], pieces=2)
+    tracker = Tracker(world)
+    seen = run(world, [1.0, 1.1, 0.0, 0.1], tracker)
+    assert [sorted(tracks) for tracks in seen] == [[], [1], [], [2]]
 
 
-def test_reset_forgets() -> None:
-    tracker = Tracker(Script([estimate(0.0)], [estimate(0.0)]), TrackerConfig(confirm_after=1))
-    (before,) = tracker.update(frame(0))
+def test_a_long_gap_ends_all_tracks_and_a_short_one_does_not() -> None:
+    seen = run(World([Thing(still())]), [0.0, 0.1, 0.9, 20.0, 20.1])
+    assert [sorted(tracks) for tracks in seen] == [[], [1], [1], [], [2]]
+
+
+def test_another_camera_ends_all_tracks() -> None:
+    world = World([Thing(still())])
+    tracker = Tracker(world)
+    run(world, [0.0, 0.1], tracker)
+    other = dataclasses.replace(CAMERA, fx=700.0)
+    assert tracker.update(frame(0.2, other)) == []
+    assert [track.track_id for track in tracker.update(frame(0.3, other))] == [2]
+
+
+def test_the_same_stamp_again_is_no_failure() -> None:
+    seen = run(World([Thing(still())]), [0.0, 0.1, 0.1, 0.2])
+    assert [sorted(tracks) for tracks in seen] == [[], [1], [1], [1]]
+
+
+def test_reset_forgets_and_lets_no_search_of_before_end() -> None:
+    thing = Thing(still(), visible=lambda time: float(time < 0.65))
+    world = World([thing], pieces=50)
+    tracker = Tracker(world)
+    run(world, every(0.1, 0.6), tracker)  # a search has begun that saw the object
     tracker.reset()
-    (after,) = tracker.update(frame(1))
-    assert (before.track_id, after.track_id) == (1, 2)
+    assert all(not tracks for tracks in run(world, every(0.1, 2.0, start=0.7), tracker))
+
+
+def test_the_same_frames_give_the_same_tracks() -> None:
+    def path(time: float) -> tuple[float, float, float]:
+        return (0.2 * math.sin(3 * time), 0.0, 1.0)
+
+    first, second = (run(World([Thing(path)], pieces=3), every(0.07, 2.0)) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert one.keys() == other.keys()
+        assert all(where(one[number]) == where(other[number]) for number in one)
+
+
+def test_a_track_behind_the_camera_is_dropped() -> None:
+    def path(time: float) -> tuple[float, float, float]:
+        return (0.0, 0.0, max(1.0 - time, -1.0))
+
+    world = World([Thing(path, visible=lambda time: float(time < 0.9))], pieces=1000)
+    seen = run(world, every(0.1, 2.0))
+    assert seen[3].keys() == {1}
+    assert not seen[-1]

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from category_pose_ros.config import section, setting, validate
+from category_pose_ros.estimation.belief import Belief, Search, Sighting, finished
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
 from category_pose_ros.models.checkpoint import load_model
 from category_pose_ros.records import Frame, ObjectEstimate
@@ -33,16 +34,20 @@ class EstimatorConfig:
 class Method(Protocol):
     """A pose estimation system: a frame in, all objects out, whatever their score."""
 
-    def estimate(self, frame: Frame) -> list[ObjectEstimate]:
-        """Objects in the frame, best first."""
+    def search(self, frame: Frame) -> Search:
+        """All objects in the frame, best first."""
+
+    def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
+        """What the frame makes of objects that were seen before, one sighting each."""
 
 
 class PoseEstimator:
     """6D pose and size of every object of the loaded categories in a frame."""
 
-    def __init__(self, method: Method, categories: tuple[str, ...], config: EstimatorConfig) -> None:
+    def __init__(self, method: Method, categories: tuple[str, ...], device: str, config: EstimatorConfig) -> None:
         self._method = method
         self.categories = categories
+        self.device = device
         self.config = config
 
     @staticmethod
@@ -74,12 +79,29 @@ class PoseEstimator:
             if name not in known:
                 raise ValueError(f"categories: expected names among {', '.join(known)}, got {name!r}")
         wanted = tuple(dict.fromkeys(categories)) or known
-        return PoseEstimator(NeuralMeshMethod(loaded, wanted, chosen_device, config.neural_mesh), wanted, config)
+        neural_mesh = NeuralMeshMethod(loaded, wanted, chosen_device, config.neural_mesh)
+        return PoseEstimator(neural_mesh, wanted, str(chosen_device), config)
 
     def estimate(self, frame: Frame) -> list[ObjectEstimate]:
         """All objects whose score reaches the threshold, best first."""
-        found = self._method.estimate(frame)
+        return finished(self.search(frame))
+
+    def search(self, frame: Frame) -> Search:
+        """`estimate` in short pieces of work: a generator that yields after each and returns the objects."""
+        found = yield from self._method.search(frame)
         return [item for item in found if item.score >= self.config.score_threshold]
+
+    def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
+        """What a frame makes of objects that were seen before, whatever their score: no search, one crop each.
+
+        Args:
+            beliefs: predicted for the frame's time.
+            prior: per belief, the share of its category's size prior to add to what it knows.
+
+        Returns:
+            One sighting per belief.
+        """
+        return self._method.follow(frame, beliefs, prior)
 
 
 def _device(name: str) -> torch.device:

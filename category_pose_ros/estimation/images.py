@@ -13,6 +13,7 @@ from category_pose_ros.models.backbone import STRIDE_PX
 from category_pose_ros.records import Frame
 
 Image = npt.NDArray[np.uint8]
+Depth = npt.NDArray[np.float32]
 _MULTIPLE = 32  # the network halves its input five times
 
 
@@ -21,13 +22,15 @@ def rectify(frame: Frame) -> tuple[Image, Camera]:
     camera = frame.camera
     if not camera.is_distorted:
         return frame.rgb, camera.undistorted()
-    matrix, coefficients = camera.matrix(), np.array(camera.distortion)
-    size = (camera.width, camera.height)
-    if camera.distortion_model == "equidistant":
-        maps = cv2.fisheye.initUndistortRectifyMap(matrix, coefficients, np.eye(3), matrix, size, cv2.CV_16SC2)
-    else:
-        maps = cv2.initUndistortRectifyMap(matrix, coefficients, np.eye(3), matrix, size, cv2.CV_16SC2)
-    return np.asarray(cv2.remap(frame.rgb, *maps, cv2.INTER_LINEAR), dtype=np.uint8), camera.undistorted()
+    return np.asarray(cv2.remap(frame.rgb, *_maps(camera), cv2.INTER_LINEAR), dtype=np.uint8), camera.undistorted()
+
+
+def rectify_depth(frame: Frame) -> Depth | None:
+    """The depth of the rectified image, each reading moved whole: a mean of two surfaces is on neither."""
+    if frame.depth is None or not frame.camera.is_distorted:
+        return frame.depth
+    moved = cv2.remap(frame.depth, *_maps(frame.camera), cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+    return np.asarray(moved, dtype=np.float32)
 
 
 def fit(image: Image, camera: Camera, long_side_px: int) -> tuple[Image, Camera]:
@@ -70,6 +73,15 @@ def to_tensor(images: list[Image], device: torch.device) -> Tensor:
 def cell_camera(camera: Camera) -> Camera:
     """The camera whose pixels are the cells of the feature map."""
     return camera.resized(camera.width // STRIDE_PX, camera.height // STRIDE_PX)
+
+
+def _maps(camera: Camera) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint16]]:
+    """For cv2.remap: where the pixels of the rectified image are in the distorted one."""
+    matrix, coefficients = camera.matrix(), np.array(camera.distortion)
+    size = (camera.width, camera.height)
+    if camera.distortion_model == "equidistant":
+        return cv2.fisheye.initUndistortRectifyMap(matrix, coefficients, np.eye(3), matrix, size, cv2.CV_16SC2)
+    return cv2.initUndistortRectifyMap(matrix, coefficients, np.eye(3), matrix, size, cv2.CV_16SC2)
 
 
 def _padded(length: int) -> int:

@@ -6,26 +6,33 @@ for centres, a crop per candidate at one scale, coarse proposals, refinement, ch
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from category_pose_ros.config import section, setting, validate
+from category_pose_ros.estimation import depth as measured
 from category_pose_ros.estimation import images
+from category_pose_ros.estimation.belief import Belief, Search, Sighting
+from category_pose_ros.estimation.depth import DepthPoints
 from category_pose_ros.estimation.detection import Candidate, DetectionConfig, find_candidates, merge_levels
 from category_pose_ros.estimation.evidence import CorrespondenceConfig, Evidence, gather_evidence
 from category_pose_ros.estimation.proposals import ProposalConfig, ProposalGrid, log_score, vertex_support
 from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, minimise
 from category_pose_ros.estimation.state import Intrinsics, State
-from category_pose_ros.estimation.terms import AxesTerm, CorrespondenceTerm, SizePriorTerm
+from category_pose_ros.estimation.terms import AxesTerm, BeliefTerm, CorrespondenceTerm, SizePriorTerm
 from category_pose_ros.estimation.uncertainty import pose_covariance
-from category_pose_ros.geometry import Camera, rotations
+from category_pose_ros.geometry import SE3, Camera, rotations
 from category_pose_ros.geometry.symmetry import canonical
-from category_pose_ros.models.backbone import FeatureMap
+from category_pose_ros.models.backbone import FeatureMap, folded
 from category_pose_ros.models.checkpoint import NeuralMeshModel
 from category_pose_ros.models.posterior import Posterior
 from category_pose_ros.records import Frame, ObjectEstimate
+
+_AT_ONCE = 4  # candidates looked at in one piece of a search
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,9 @@ class NeuralMeshConfig:
     detection: DetectionConfig = section(DetectionConfig)
     proposals: ProposalConfig = section(ProposalConfig)
     correspondence: CorrespondenceConfig = section(CorrespondenceConfig)
+    depth: measured.DepthConfig = section(measured.DepthConfig)
     solver: SolverConfig = section(SolverConfig)
+    follow_iterations: int = setting(5, "Damped steps per frame for an object that is tracked.", minimum=1, maximum=200)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -61,6 +70,7 @@ class _Answer:
     curvature: Linearised  # of all terms, batch of one
     support: float
     presence: float
+    log_score: float
 
 
 class NeuralMeshMethod:
@@ -76,39 +86,84 @@ class NeuralMeshMethod:
     def __init__(
         self, model: NeuralMeshModel, categories: tuple[str, ...], device: torch.device, config: NeuralMeshConfig
     ) -> None:
-        self._backbone = model.backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and _prefers_bfloat16(device))
+        network = folded(model.backbone).to(torch.bfloat16 if bfloat16 else torch.float32)
+        self._backbone = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._posterior = Posterior(model, categories, device)
         self._grids = [ProposalGrid(table, config.proposals) for table in self._posterior.tables]
         self._device = device
         self._config = config
-        self._bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and _prefers_bfloat16(device))
 
     @torch.inference_mode()
-    def estimate(self, frame: Frame) -> list[ObjectEstimate]:
-        """All objects of the frame, best first, whatever their score."""
+    def search(self, frame: Frame) -> Search:
+        """All objects of the frame, best first, whatever their score, in short pieces of work."""
         image, camera = images.rectify(frame)
-        candidates = self._find(image, camera)
-        if not candidates:
+        depth = images.rectify_depth(frame)
+        levels = []
+        for level in range(self._config.detection.levels):
+            levels.append(self._find(image, camera, level))
+            yield
+        answers: list[_Answer] = []
+        candidates = merge_levels(levels, self._config.detection, self._finest(camera))
+        for first in range(0, len(candidates), _AT_ONCE):
+            answers += self._answers(image, camera, depth, candidates[first : first + _AT_ONCE])
+            yield
+        kept = _without_duplicates(answers, camera, self._config.duplicate_distance)
+        return [self._report(answer) for answer in kept]
+
+    @torch.inference_mode()
+    def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
+        """What a frame makes of beliefs: one crop each, where the object should be, and no search.
+
+        Args:
+            beliefs: predicted for the frame's time.
+            prior: per belief, the share of its category's size prior to add to what it knows.
+
+        Returns:
+            One sighting per belief.
+        """
+        if not beliefs:
             return []
+        image, camera = images.rectify(frame)
+        names = [table.name for table in self._posterior.tables]
+        candidates = [_where_believed(belief, names.index(belief.category), camera) for belief in beliefs]
+        evidence = self._look_closer(image, camera, candidates)
+        start = _believed_states(beliefs, self._device)
+        expected = BeliefTerm(start, torch.stack([item.information for item in beliefs]).float().to(self._device))
+        solver = dataclasses.replace(self._config.solver, iterations=self._config.follow_iterations)
+        readings = self._readings(images.rectify_depth(frame), camera, evidence)
+        sizes = _size_prior_term(evidence, 1)
+        share = torch.tensor(prior, device=self._device)[:, None, None]
+        sizes = dataclasses.replace(sizes, information=share * sizes.information)
+        states, curvature = self._solve(evidence, start, sizes, [expected], readings, solver)
+        answers = self._choose(candidates, evidence, states, curvature)
+        strain = (2 * expected.cost(states)).tolist()
+        return [self._sighting(answer, row) for answer, row in zip(answers, strain, strict=True)]
+
+    def _find(self, image: images.Image, camera: Camera, level: int) -> list[Candidate]:
+        """Candidates from one level of a pyramid of images, in pixels of the given one."""
+        config = self._config.detection
+        long_side = round(self._finest(camera) * max(camera.width, camera.height))
+        small, small_camera = images.fit(image, camera, long_side >> level)
+        cells = images.cell_camera(small_camera)
+        return find_candidates(self._features([small]), self._posterior, cells, camera, config)
+
+    def _finest(self, camera: Camera) -> float:
+        """Scale of the finest level of the pyramid, relative to the image."""
+        return min(self._config.detection.long_side_px / max(camera.width, camera.height), 1.0)
+
+    def _answers(
+        self, image: images.Image, camera: Camera, depth: images.Depth | None, candidates: list[Candidate]
+    ) -> list[_Answer]:
+        """Look closer, propose and refine: one answer per candidate."""
         for _ in range(self._config.looks):
             evidence = self._look_closer(image, camera, candidates)
             candidates = [_sharpened(*pair, camera) for pair in zip(candidates, evidence, strict=True)]
         starts = [self._grids[c.category].propose(item) for c, item in zip(candidates, evidence, strict=True)]
-        answers = self._refine(candidates, evidence, starts)
-        kept = _without_duplicates(answers, camera, self._config.duplicate_distance)
-        return [self._report(answer) for answer in kept]
-
-    def _find(self, image: images.Image, camera: Camera) -> list[Candidate]:
-        """Candidates from a pyramid of images, in pixels of the given one."""
-        config = self._config.detection
-        long_side = min(config.long_side_px, max(camera.width, camera.height))
-        levels = []
-        for level in range(config.levels):
-            small, small_camera = images.fit(image, camera, long_side >> level)
-            cells = images.cell_camera(small_camera)
-            levels.append(find_candidates(self._features([small]), self._posterior, cells, camera, config))
-        finest = long_side / max(camera.width, camera.height)
-        return merge_levels(levels, config, finest)
+        readings = self._readings(depth, camera, evidence)
+        prior = _size_prior_term(evidence, len(starts[0].log_size))
+        states, curvature = self._solve(evidence, State.cat(starts), prior, [], readings, self._config.solver)
+        return self._choose(candidates, evidence, states, curvature)
 
     def _look_closer(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Evidence]:
         """Crop every candidate so that it appears at one scale, and read its features there."""
@@ -123,25 +178,62 @@ class NeuralMeshMethod:
         categories = [candidate.category for candidate in candidates]
         return gather_evidence(features, self._posterior, categories, intrinsics, self._config.correspondence)
 
-    def _refine(self, candidates: list[Candidate], evidence: list[Evidence], starts: list[State]) -> list[_Answer]:
-        """All hypotheses of all objects in one batch; per object the one that explains its crop best."""
-        keep = len(starts[0].log_size)
+    def _readings(self, depth: images.Depth | None, camera: Camera, evidence: list[Evidence]) -> list[DepthPoints]:
+        if depth is None:
+            return []
+        return [measured.sample_points(depth, camera, item, self._config.depth) for item in evidence]
+
+    def _solve(
+        self,
+        evidence: list[Evidence],
+        start: State,
+        prior: SizePriorTerm,
+        others: list[Term],
+        readings: list[DepthPoints],
+        solver: SolverConfig,
+    ) -> tuple[State, Linearised]:
+        """All hypotheses of all objects in one batch.
+
+        Depth, where there is any, comes second: it sets the scale of what the image has found.
+        """
+        keep = len(start.log_size) // len(evidence)
         terms: list[Term] = [
             _correspondence_term(evidence, keep, self._config.correspondence.robust_cells),
             _axes_term(evidence, keep),
-            _size_prior_term(evidence, keep),
+            prior,
+            *others,
         ]
-        states, curvature = minimise(terms, State.cat(starts), self._config.solver)
+        states, curvature = minimise(terms, start, solver)
+        if readings:
+            term = measured.depth_term(readings, evidence, keep, self._config.depth.robust)
+            states, term = measured.to_scale(states, term, prior, self._config.depth)
+            states, curvature = minimise([*terms, term], states, solver)
+        return states, curvature
+
+    def _choose(
+        self, candidates: list[Candidate], evidence: list[Evidence], states: State, curvature: Linearised
+    ) -> list[_Answer]:
+        """Of each object's hypotheses the one that explains its crop best."""
+        keep = len(states.log_size) // len(evidence)
         answers = []
         for number, (candidate, item) in enumerate(zip(candidates, evidence, strict=True)):
             rows = torch.arange(number * keep, (number + 1) * keep, device=self._device)
             support, presence = vertex_support(states[rows], item)
             turns = rotations.line_of_sight(item.ray).T @ states[rows].camera_from_object.rotation
-            best = int(log_score(support, item, turns).argmax())
+            scores = log_score(support, item, turns)
+            best = int(scores.argmax())
             row = rows[best : best + 1]
             chosen = Linearised(curvature.cost[row], curvature.gradient[row], curvature.hessian[row])
-            answers.append(_Answer(candidate, item, states[row], chosen, float(support[best]), float(presence[best])))
+            found = (float(support[best]), float(presence[best]), float(scores[best]))
+            answers.append(_Answer(candidate, item, states[row], chosen, *found))
         return answers
+
+    def _sighting(self, answer: _Answer, strain: float) -> Sighting:
+        estimate = self._report(answer)
+        information = answer.curvature.hessian[0].double().cpu()
+        log_size = answer.state.log_size[0].double().cpu()
+        belief = Belief(estimate.category, estimate.camera_from_object, log_size, information)
+        return Sighting(belief, estimate, answer.log_score, strain)
 
     def _report(self, answer: _Answer) -> ObjectEstimate:
         state, table = answer.state, answer.evidence.table
@@ -157,10 +249,21 @@ class NeuralMeshMethod:
         )
 
     def _features(self, pictures: list[images.Image]) -> FeatureMap:
-        tensor = images.to_tensor(pictures, self._device)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            features: FeatureMap = self._backbone(tensor)
+        features: FeatureMap = self._backbone(images.to_tensor(pictures, self._device))
         return features
+
+
+def _where_believed(belief: Belief, category: int, camera: Camera) -> Candidate:
+    position = belief.camera_from_object.translation
+    u, v = camera.project(position).tolist()
+    diagonal = camera.fx * float(belief.size_m.norm() / position[2])
+    return Candidate(category, u, v, diagonal, 0.0)
+
+
+def _believed_states(beliefs: Sequence[Belief], device: torch.device) -> State:
+    rotation = torch.stack([item.camera_from_object.rotation for item in beliefs]).float().to(device)
+    translation = torch.stack([item.camera_from_object.translation for item in beliefs]).float().to(device)
+    return State(SE3(rotation, translation), torch.stack([item.log_size for item in beliefs]).float().to(device))
 
 
 def _sharpened(candidate: Candidate, evidence: Evidence, camera: Camera) -> Candidate:

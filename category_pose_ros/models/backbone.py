@@ -7,11 +7,13 @@ and batch norm only, so that it runs in bfloat16 and folds for inference.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from category_pose_ros.config import setting, validate
 
@@ -87,6 +89,18 @@ class Backbone(nn.Module):
         votes = self.vote_head(x).float()
         axes = votes[:, 3:9].unflatten(1, (2, 3))
         return FeatureMap(feature, votes[:, :2] * 4, votes[:, 2] + 2, axes, votes[:, 9:] - 0.5)
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy for inference alone, with every batch norm folded into the convolution before it."""
+    copied = copy.deepcopy(network).eval()
+    for part in copied.modules():
+        if isinstance(part, nn.Sequential):
+            for k in range(len(part) - 1):
+                first, second = part[k], part[k + 1]
+                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                    part[k], part[k + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
+    return copied
 
 
 class _Block(nn.Module):

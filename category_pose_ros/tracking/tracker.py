@@ -1,34 +1,76 @@
-"""Stable identities from frame to frame.
+"""Tracks: every object is followed on a small crop, and searched for only now and then.
 
-Every frame is estimated anew, and its objects are handed to the tracks that they continue.
+`Tracker.update` reads as what happens to a frame: predict, follow, judge, search a little, begin new
+tracks, drop old ones. All of it depends on the frames and their stamps alone, so the same stream
+gives the same tracks.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
+import torch
 
-from category_pose_ros.config import setting, validate
+from category_pose_ros.config import section, setting, validate
+from category_pose_ros.estimation.belief import Belief, Search, Sighting
+from category_pose_ros.geometry import SE3, Symmetry
+from category_pose_ros.geometry.symmetry import rotation_distance, symmetry_of
 from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
+from category_pose_ros.tracking.association import associate, distance
+from category_pose_ros.tracking.motion import MotionConfig, Velocity, predict
 
 _NANOSECONDS = 1_000_000_000
+_PIECES = 8  # of a usual search: two image levels and some groups of candidates
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """When the image no longer supports a track; the two thresholds of each pair are a hysteresis."""
+
+    keep_score: float = setting(0.4, "A track is seen while its score is above this ...", minimum=0.0, maximum=1.0)
+    regain_score: float = setting(0.5, "... and seen again once it is above this.", minimum=0.0, maximum=1.0)
+    keep_visible: float = setting(
+        0.15, "It is seen while this share of what should be visible is there ...", minimum=0.0, maximum=1.0
+    )
+    regain_visible: float = setting(0.3, "... and seen again from this share on.", minimum=0.0, maximum=1.0)
+    strain: float = setting(
+        60.0, "Squared Mahalanobis distance, nine variables, beyond which a jump is not believed.", minimum=1.0
+    )
+    frames: int = setting(3, "Frames in a row without the object after which it is lost.", minimum=1, maximum=1000)
+
+    def __post_init__(self) -> None:
+        validate(self)
 
 
 @dataclass(frozen=True)
 class TrackerConfig:
-    """Association and life cycle."""
+    """Following, searching, and the life cycle of a track."""
 
+    search_every_s: float = setting(
+        0.6, "A new search begins this long after the one before, and is spread over this time.", minimum=0.0
+    )
     confirm_after: int = setting(2, "Sightings before a track is published.", minimum=1, maximum=100)
-    drop_after_s: float = setting(1.0, "A track unseen for this long is dropped, in seconds.", minimum=0.0)
+    drop_after_s: float = setting(2.0, "A track unseen for this long is dropped, in seconds.", minimum=0.0)
     gate: float = setting(
-        0.6, "Farthest move between sightings, across the line of sight, in object diagonals.", minimum=0.0
+        0.6, "Farthest that a search's object may be from the track it belongs to, in diagonals.", minimum=0.0
+    )
+    same_place: float = setting(0.35, "Two tracks nearer than this, in diagonals, are one object.", minimum=0.0)
+    memory: float = setting(0.75, "Share of a track's information that outlives a frame.", minimum=0.0, maximum=0.999)
+    rival_deg: float = setting(
+        25.0, "A search that differs from a track by more is tried against it.", minimum=0.0, maximum=180.0
+    )
+    rival_margin: float = setting(0.3, "Log score by which a rival must win.", minimum=0.0)
+    contradictions: int = setting(
+        3, "Searches in a row that see another category, after which a track ends.", minimum=1, maximum=100
     )
     reset_after_s: float = setting(5.0, "A gap between frames that ends all tracks, in seconds.", minimum=0.0)
+    loss: LossConfig = section(LossConfig)
+    motion: MotionConfig = section(MotionConfig)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -37,7 +79,9 @@ class TrackerConfig:
 class Estimator(Protocol):
     """As `category_pose_ros.PoseEstimator`."""
 
-    def estimate(self, frame: Frame) -> list[ObjectEstimate]: ...
+    def search(self, frame: Frame) -> Search: ...
+
+    def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]: ...
 
 
 @dataclass
@@ -45,14 +89,29 @@ class _Living:
     """A track as the tracker keeps it."""
 
     track: Track
-    sightings: int
+    belief: Belief  # for the time of the last frame
+    prior: float = 1.0  # share of the category's size prior that the belief still lacks
+    velocity: Velocity = field(default_factory=Velocity.zero)
+    sightings: int = 0
+    misses: int = 0
+    contradictions: int = 0
+    rival: Belief | None = None
+
+
+@dataclass
+class _Searching:
+    """A search that is under way, on a frame of the past."""
+
+    search: Search
+    stamp_ns: int
+    known: list[tuple[_Living, ObjectEstimate]]  # where the tracks were then
 
 
 class Tracker:
-    """Carries identities over a stream of frames.
+    """Follows objects over a stream of frames.
 
     Args:
-        estimator: finds the objects of a frame.
+        estimator: finds and follows the objects of a frame.
         config: settings.
     """
 
@@ -61,73 +120,227 @@ class Tracker:
         self._config = config
         self._living: list[_Living] = []
         self._next_id = 1
-        self._last_stamp_ns: int | None = None
+        self._last: Frame | None = None
+        self._searching: _Searching | None = None
+        self._searched_ns: int | None = None  # when the latest search began
 
     def update(self, frame: Frame) -> list[Track]:
-        """Estimate the frame's objects and carry their identities on.
+        """Carry the tracks on to a frame.
 
         A stamp that goes backwards (a bag that loops, a clock that was reset) or far ahead ends all
-        tracks: what was seen then says nothing about now.
+        tracks, and so does another camera: what was seen then says nothing about now.
 
         Returns:
             The confirmed tracks seen in this frame, by id.
         """
-        self._check_time(frame.stamp_ns)
-        estimates = self._estimator.estimate(frame)
-        self._continue(estimates, frame.stamp_ns)
+        seconds = self._seconds_since_last(frame)
+        self._follow(frame, seconds)
+        self._search(frame, seconds)
         self._drop(frame.stamp_ns)
-        seen = [item.track for item in self._living if item.track.stamp_ns == frame.stamp_ns]
+        seen = (item.track for item in self._living if item.track.stamp_ns == frame.stamp_ns)
         confirmed = (track for track in seen if track.state is TrackState.CONFIRMED)
         return sorted(confirmed, key=lambda track: track.track_id)
 
+    def lost(self) -> list[Track]:
+        """Tracks that were confirmed and are not seen now, each as it was seen last."""
+        return [item.track for item in self._living if item.track.state is TrackState.LOST]
+
     def reset(self) -> None:
-        """Forget all tracks; ids are not used again."""
+        """Forget all tracks, and the search that is under way; ids are not used again."""
         self._living.clear()
-        self._last_stamp_ns = None
+        self._last = self._searching = self._searched_ns = None
 
-    def _check_time(self, stamp_ns: int) -> None:
-        if self._last_stamp_ns is not None:
-            gap_s = (stamp_ns - self._last_stamp_ns) / _NANOSECONDS
-            if gap_s < 0 or gap_s > self._config.reset_after_s:
-                self.reset()
-        self._last_stamp_ns = stamp_ns
+    def _seconds_since_last(self, frame: Frame) -> float:
+        last, self._last = self._last, frame
+        if last is None:
+            return 0.0
+        seconds = (frame.stamp_ns - last.stamp_ns) / _NANOSECONDS
+        if seconds < 0 or seconds > self._config.reset_after_s or frame.camera != last.camera:
+            self.reset()
+            self._last = frame
+            return 0.0
+        return seconds
 
-    def _continue(self, estimates: Sequence[ObjectEstimate], stamp_ns: int) -> None:
-        cost = _costs([item.track.estimate for item in self._living], estimates, self._config.gate)
-        old, new = linear_sum_assignment(cost)
-        continued = {int(j): self._living[i] for i, j in zip(old, new, strict=True) if cost[i, j] < _FORBIDDEN}
-        for index, estimate in enumerate(estimates):
-            item = continued.get(index)
-            if item is None:
-                item = _Living(Track(self._next_id, TrackState.TENTATIVE, estimate, stamp_ns), 0)
-                self._living.append(item)
-                self._next_id += 1
-            item.sightings += 1
-            confirmed = item.sightings >= self._config.confirm_after
-            state = TrackState.CONFIRMED if confirmed else TrackState.TENTATIVE
-            item.track = Track(item.track.track_id, state, estimate, stamp_ns)
+    def _follow(self, frame: Frame, seconds: float) -> None:
+        """Predict every track and its rival, and see what the frame says of them."""
+        for item in self._living:
+            item.belief = predict(item.belief, item.velocity, seconds, self._config.memory, self._config.motion)
+        self._living = [item for item in self._living if _in_front(item.belief)]
+        rivals = [item for item in self._living if item.rival is not None]
+        beliefs = [item.belief for item in self._living] + [item.rival for item in rivals if item.rival is not None]
+        priors = [item.prior for item in self._living] + [1.0] * len(rivals)
+        sightings = self._estimator.follow(frame, beliefs, priors) if beliefs else []
+        for item, rival in zip(rivals, sightings[len(self._living) :], strict=True):
+            own = self._living.index(item)
+            if rival.log_score > sightings[own].log_score + self._config.rival_margin:
+                sightings[own] = dataclasses.replace(rival, strain=0.0)
+                item.velocity, item.belief = Velocity.zero(), rival.belief
+            item.rival = None
+        for item, sighting in zip(self._living, sightings[: len(self._living)], strict=True):
+            self._judge(item, sighting, frame.stamp_ns, seconds)
+        self._merge(frame.stamp_ns)
+
+    def _judge(self, item: _Living, sighting: Sighting, stamp_ns: int, seconds: float) -> None:
+        """Believe what was seen, or count a miss."""
+        loss, estimate = self._config.loss, sighting.estimate
+        steady = item.misses == 0
+        seen = (
+            estimate.score >= (loss.keep_score if steady else loss.regain_score)
+            and estimate.visible_fraction >= (loss.keep_visible if steady else loss.regain_visible)
+            and sighting.strain <= loss.strain
+        )
+        if not seen:
+            item.misses += 1
+            item.velocity = item.velocity.after(seconds, self._config.motion.persistence_s)
+            if item.track.state is TrackState.CONFIRMED and item.misses >= loss.frames:
+                item.track = dataclasses.replace(item.track, state=TrackState.LOST)
+            return
+        if seconds > 0 and item.sightings > 0:
+            gain = self._config.motion.velocity_gain
+            predicted, found = item.belief.camera_from_object, sighting.belief.camera_from_object
+            item.velocity = item.velocity.corrected(predicted, found, seconds, gain)
+        item.belief, item.prior, item.misses = sighting.belief, 1 - self._config.memory, 0
+        item.sightings += 1
+        confirmed = item.track.state is not TrackState.TENTATIVE or item.sightings >= self._config.confirm_after
+        state = TrackState.CONFIRMED if confirmed else TrackState.TENTATIVE
+        smooth = self._smoothed(item.track.estimate, estimate) if item.sightings > 1 else estimate
+        item.track = Track(item.track.track_id, state, smooth, stamp_ns)
+
+    def _smoothed(self, before: ObjectEstimate, now: ObjectEstimate) -> ObjectEstimate:
+        """Score and visible fraction averaged over time; symmetric objects turned as they were before.
+
+        Pose, size and covariance are those of the belief, which is filtered already.
+        """
+        memory = self._config.memory
+        steady = _same_yaw(now, before) if symmetry_of(now.category) is Symmetry.AXIS_Z else now
+        return dataclasses.replace(
+            steady,
+            score=memory * before.score + (1 - memory) * now.score,
+            visible_fraction=memory * before.visible_fraction + (1 - memory) * now.visible_fraction,
+        )
+
+    def _merge(self, stamp_ns: int) -> None:
+        """Of two tracks that have come to one place the older one stays."""
+        kept: list[_Living] = []
+        for item in sorted(self._living, key=lambda item: (item.track.stamp_ns != stamp_ns, item.track.track_id)):
+            here = item.track.estimate
+            if item.misses or all(distance(here, other.track.estimate) > self._config.same_place for other in kept):
+                kept.append(item)
+        self._living = sorted(kept, key=lambda item: item.track.track_id)
+
+    def _search(self, frame: Frame, seconds: float) -> None:
+        """Begin a search where one is due, and do a piece of it; all of it where nothing is tracked."""
+        if self._searching is None and self._is_due(frame.stamp_ns):
+            known = [(item, item.track.estimate) for item in self._living]
+            self._searching = _Searching(self._estimator.search(frame), frame.stamp_ns, known)
+            self._searched_ns = frame.stamp_ns
+        if self._searching is None:
+            return
+        idle = not any(item.misses == 0 for item in self._living)
+        pieces = math.inf if idle else max(1, math.ceil(_PIECES * seconds / max(self._config.search_every_s, 1e-3)))
+        done = 0
+        while done < pieces:
+            try:
+                next(self._searching.search)
+            except StopIteration as end:
+                searching, self._searching = self._searching, None
+                self._compare(searching, end.value, frame)
+                return
+            done += 1
+
+    def _is_due(self, stamp_ns: int) -> bool:
+        if self._searched_ns is None or not any(item.misses == 0 for item in self._living):
+            return True
+        return stamp_ns - self._searched_ns >= self._config.search_every_s * _NANOSECONDS
+
+    def _compare(self, searching: _Searching, found: list[ObjectEstimate], frame: Frame) -> None:
+        """Hand a search's objects to the tracks: continued, contested, contradicted or new."""
+        alive = {id(item) for item in self._living}
+        known = [(item, then) for item, then in searching.known if id(item) in alive]
+        gate = self._config.gate
+        continued = associate([then for _, then in known], found, gate)
+        new = []
+        for index, estimate in enumerate(found):
+            if index in continued:
+                self._contest(*known[continued[index]], estimate)
+            elif not self._contradict(estimate):
+                new.append(estimate)
+        self._living = [item for item in self._living if item.contradictions < self._config.contradictions]
+        self._begin(new, frame)
+
+    def _contest(self, item: _Living, then: ObjectEstimate, found: ObjectEstimate) -> None:
+        """A search that sees a track otherwise is followed beside it, once; a lost track is taken up there."""
+        item.contradictions = 0
+        if item.misses:
+            item.belief, item.prior, item.velocity = _first_belief(found), 1.0, Velocity.zero()
+            return
+        first, second = found.camera_from_object.rotation, then.camera_from_object.rotation
+        angle = float(rotation_distance(first.double(), second.double(), symmetry_of(found.category)))
+        if math.degrees(angle) > self._config.rival_deg:
+            # As the object has moved since the search began.
+            now, before = item.belief.camera_from_object, then.camera_from_object
+            turn = now.rotation.double() @ before.rotation.double().transpose(-1, -2)
+            pose = SE3(turn @ first.double(), now.translation.double())
+            item.rival = _first_belief(dataclasses.replace(found, camera_from_object=pose))
+
+    def _contradict(self, found: ObjectEstimate) -> bool:
+        """Whether a track, of whatever category, is where a new object seems to be."""
+        for item in self._living:
+            if item.misses == 0 and distance(item.track.estimate, found) < self._config.same_place:
+                if found.category != item.track.estimate.category and found.score > item.track.estimate.score:
+                    item.contradictions += 1
+                return True
+        return False
+
+    def _begin(self, found: list[ObjectEstimate], frame: Frame) -> None:
+        """New tracks, each followed at once in the present frame."""
+        beginning = []
+        for estimate in found:
+            track = Track(self._next_id, TrackState.TENTATIVE, estimate, frame.stamp_ns)
+            beginning.append(_Living(track, _first_belief(estimate)))
+            self._next_id += 1
+        if beginning:
+            sightings = self._estimator.follow(frame, [item.belief for item in beginning], [1.0] * len(beginning))
+            for item, sighting in zip(beginning, sightings, strict=True):
+                self._judge(item, sighting, frame.stamp_ns, 0.0)
+        self._living += [item for item in beginning if item.misses == 0]
+        self._merge(frame.stamp_ns)
 
     def _drop(self, stamp_ns: int) -> None:
+        """Tracks unseen for long; those that were never confirmed need only be lost."""
         oldest = stamp_ns - round(self._config.drop_after_s * _NANOSECONDS)
-        self._living = [item for item in self._living if item.track.stamp_ns >= oldest]
+        self._living = [
+            item
+            for item in self._living
+            if item.track.stamp_ns >= oldest
+            and (item.track.state is not TrackState.TENTATIVE or item.misses < self._config.loss.frames)
+        ]
 
 
-_FORBIDDEN = 1e6  # cost of a pair that must not be made
+def _first_belief(estimate: ObjectEstimate) -> Belief:
+    """About where a search saw an object; how large it is, its category's prior will say."""
+    diagonal = float(np.linalg.norm(estimate.size_m))
+    deviations = torch.tensor([0.15 * diagonal] * 2 + [0.3 * diagonal] + [0.3] * 3 + [1.0] * 3, dtype=torch.float64)
+    log_size = torch.from_numpy(np.log(estimate.size_m))
+    return Belief(estimate.category, estimate.camera_from_object, log_size, torch.diag(1 / deviations.square()))
 
 
-def _costs(old: Sequence[ObjectEstimate], new: Sequence[ObjectEstimate], gate: float) -> npt.NDArray[np.float64]:
-    """How far apart objects are, in diagonals.
+def _in_front(belief: Belief) -> bool:
+    """A track that has come nearer than its own size can be neither cropped nor seen."""
+    return float(belief.camera_from_object.translation[2]) > 0.5 * float(belief.size_m.norm())
 
-    Across the line of sight, since along it a monocular estimate moves with the size that it assumes.
-    Pairs of two categories or beyond the gate are forbidden.
+
+def _same_yaw(estimate: ObjectEstimate, before: ObjectEstimate) -> ObjectEstimate:
+    """Of the equivalent poses of a symmetric object the one nearest to an earlier pose.
+
+    Seen from elsewhere its two horizontal extents change places, so they become one.
     """
-    cost = np.full((len(old), len(new)), _FORBIDDEN)
-    for i, before in enumerate(old):
-        for j, after in enumerate(new):
-            if before.category == after.category:
-                first, second = (item.camera_from_object.translation.double().numpy() for item in (before, after))
-                across = np.linalg.norm(first / first[2] - second / second[2]) * min(first[2], second[2])
-                distance = across / np.linalg.norm(before.size_m)
-                if distance <= gate:
-                    cost[i, j] = distance
-    return cost
+    pose = estimate.camera_from_object
+    apart = before.camera_from_object.rotation.double().T @ pose.rotation.double()
+    yaw = torch.atan2(apart[0, 1] - apart[1, 0], apart[0, 0] + apart[1, 1])
+    cosine, sine, zero, one = yaw.cos(), yaw.sin(), torch.zeros_like(yaw), torch.ones_like(yaw)
+    turn = torch.stack([cosine, -sine, zero, sine, cosine, zero, zero, zero, one]).view(3, 3)
+    rotation = (pose.rotation.double() @ turn).to(pose.rotation)
+    across = float(estimate.size_m[:2].mean())
+    size_m = np.array([across, across, estimate.size_m[2]])
+    return dataclasses.replace(estimate, camera_from_object=SE3(rotation, pose.translation), size_m=size_m)

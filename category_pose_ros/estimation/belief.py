@@ -1,0 +1,80 @@
+"""What is known of one object between two frames, and what a frame makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from category_pose_ros.geometry import SE3
+from category_pose_ros.records import ObjectEstimate
+
+
+@dataclass(frozen=True, eq=False)
+class Belief:
+    """A Gaussian over pose and size.
+
+    Attributes:
+        category: name of its category.
+        camera_from_object: mean, batch shape ().
+        log_size: (3,) mean of the log extents in metres.
+        information: (9, 9) inverse covariance of a step from the mean, as `State.moved` takes it.
+    """
+
+    category: str
+    camera_from_object: SE3
+    log_size: Tensor
+    information: Tensor
+
+    @property
+    def size_m(self) -> Tensor:
+        return self.log_size.exp()
+
+    def loosened(self, memory: float, variance: Tensor) -> Belief:
+        """The belief after a while: old evidence counts less, and the object may have moved.
+
+        Args:
+            memory: share in (0, 1] of the information that is kept.
+            variance: (9,) what is added to the variances of a step.
+        """
+        identity = torch.eye(len(self.information), dtype=self.information.dtype)
+        covariance = torch.linalg.inv(memory * self.information + 1e-6 * identity) + torch.diag(variance)
+        return Belief(self.category, self.camera_from_object, self.log_size, torch.linalg.inv(covariance))
+
+    def moved(self, camera_from_object: SE3) -> Belief:
+        """The same size and certainty elsewhere."""
+        return Belief(self.category, camera_from_object, self.log_size, self.information)
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """What a frame makes of a belief.
+
+    Attributes:
+        belief: the belief with the frame's evidence.
+        estimate: the same for the rest of the world.
+        log_score: ranks beliefs about one object by how well they explain it.
+        strain: squared Mahalanobis distance between the belief before and after, nine variables.
+    """
+
+    belief: Belief
+    estimate: ObjectEstimate
+    log_score: float
+    strain: float
+
+
+# A search in pieces: yields after each, so that a tracker can do a piece per frame, and returns the objects found.
+Search: TypeAlias = Generator[None, None, list[ObjectEstimate]]
+
+
+def finished(search: Search) -> list[ObjectEstimate]:
+    """What a search returns, run to its end at once."""
+    while True:
+        try:
+            next(search)
+        except StopIteration as end:
+            found: list[ObjectEstimate] = end.value
+            return found

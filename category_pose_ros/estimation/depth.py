@@ -1,0 +1,221 @@
+"""What measured depth says about an object: its points, its scale, and whether to believe it.
+
+One camera leaves the scale of an object open, and the terms of the image leave exactly that
+direction free: position and size grow together along the line of sight. So depth first sets the
+scale in closed form, a median that half of the points may contradict, and then refines pose and
+size beside the other terms (`terms.DepthTerm`). Where it contradicts the size that objects of the
+category can have, or the shape that the image shows, it is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from category_pose_ros.config import setting, validate
+from category_pose_ros.estimation.evidence import Evidence
+from category_pose_ros.estimation.images import Depth
+from category_pose_ros.estimation.state import State
+from category_pose_ros.estimation.terms import DepthTerm, SizePriorTerm
+from category_pose_ros.geometry import SE3, Camera
+from category_pose_ros.geometry.solids import depth_along, solid_of
+
+_FAR_M = 1e6  # no reading is farther
+
+
+@dataclass(frozen=True)
+class DepthConfig:
+    """From a depth image to scale, position and size."""
+
+    points: int = setting(200, "Most depth readings per object that are used.", minimum=8, maximum=10000)
+    least_points: int = setting(6, "Fewer readings than this on an object are not used.", minimum=1, maximum=10000)
+    membership: float = setting(
+        0.5, "A reading is the object's if its cell shows the object with this probability.", minimum=0.0, maximum=1.0
+    )
+    edge: float = setting(
+        0.02,
+        "Readings beside a jump in depth of more than this share of it are not used; 1: all are.",
+        minimum=0.001,
+        maximum=1.0,
+    )
+    noise_m: float = setting(
+        0.002,
+        "Standard deviation of a reading at one metre in metres; it grows with the square of the depth.",
+        minimum=1e-5,
+        maximum=1.0,
+    )
+    surface: float = setting(
+        0.03,
+        "Standard deviation of the real surface about the category's solid, in diagonals of the box.",
+        minimum=1e-3,
+        maximum=1.0,
+    )
+    independent: float = setting(
+        20.0, "Readings that count as independent, at most: neighbours err alike.", minimum=0.1, maximum=10000.0
+    )
+    robust: float = setting(2.5, "Scale of the robust kernel, in standard deviations.", minimum=0.1, maximum=100.0)
+    least_inliers: float = setting(
+        0.4, "Share of the readings that must lie on the object for depth to be believed.", minimum=0.0, maximum=1.0
+    )
+    prior_deviations: float = setting(
+        4.0,
+        "Depth that makes the object larger or smaller than its category by more standard deviations is not believed.",
+        minimum=0.1,
+        maximum=100.0,
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True, eq=False)
+class DepthPoints:
+    """Depth readings on one object, padded to a fixed number N.
+
+    Attributes:
+        points_camera: (N, 3) metres.
+        deviation_m: (N,) expected distance from the surface of the category's solid.
+        weight: (N,) share of an independent measurement that each is; 0 where there is none.
+    """
+
+    points_camera: Tensor
+    deviation_m: Tensor
+    weight: Tensor
+
+
+def sample_points(depth: Depth, camera: Camera, evidence: Evidence, config: DepthConfig) -> DepthPoints:
+    """The readings on the cells of an object, evenly thinned.
+
+    Pixels are taken and not cells, so that sparse depth such as projected lidar is used in full.
+
+    Args:
+        depth: (H, W) metres without lens distortion; 0, NaN and infinity are holes.
+        camera: of the depth image.
+        evidence: of the object; its cells may be those of any crop of the same camera.
+    """
+    left, top, right, bottom = _region(evidence, camera)
+    window = depth[top:bottom, left:right]
+    rows, columns = np.nonzero(_usable(window, config.edge))
+    pixels = torch.from_numpy(np.stack([columns + left, rows + top], -1)).float()
+    share = _presence(evidence, camera, pixels)
+    chosen = torch.nonzero(share >= config.membership).squeeze(-1)
+    if len(chosen) > config.points:
+        chosen = chosen[torch.linspace(0, len(chosen) - 1, config.points).long()]
+    z = torch.from_numpy(window[rows[chosen], columns[chosen]])
+    points = camera.rays(pixels[chosen]) * z.unsqueeze(-1)
+    weight = share[chosen]
+    weight = weight * min(1.0, config.independent / max(float(weight.sum()), 1e-6))
+    if len(chosen) < config.least_points:
+        weight = torch.zeros_like(weight)
+    surface_m = config.surface * float(evidence.table.log_size_mean.exp().norm())
+    deviation = torch.hypot(config.noise_m * z.square(), torch.full_like(z, surface_m))
+    return _padded(DepthPoints(points, deviation, weight), config.points, evidence.centre.device)
+
+
+def depth_term(points: Sequence[DepthPoints], evidence: Sequence[Evidence], keep: int, robust: float) -> DepthTerm:
+    """The term of all hypotheses, `keep` for each object."""
+
+    def stack(name: str) -> Tensor:
+        return torch.stack([getattr(item, name) for item in points]).repeat_interleave(keep, 0)
+
+    device = points[0].weight.device
+    solids = torch.tensor([int(solid_of(item.table.name)) for item in evidence], device=device)
+    weight = stack("weight")
+    return DepthTerm(solids.repeat_interleave(keep), stack("points_camera"), stack("deviation_m"), weight, robust)
+
+
+def to_scale(state: State, term: DepthTerm, prior: SizePriorTerm, config: DepthConfig) -> tuple[State, DepthTerm]:
+    """Hypotheses at the scale that depth gives them.
+
+    Returns:
+        The hypotheses, those unchanged for which depth is not believed, and the term without the
+        readings of these.
+    """
+    scaled = resolve_scale(state, term)
+    believed = is_likely_size(scaled, prior, config.prior_deviations)
+    believed &= term.inliers(scaled) >= config.least_inliers
+    return scaled.where(believed, state), replace(term, weight=term.weight * believed.unsqueeze(-1))
+
+
+def resolve_scale(state: State, term: DepthTerm) -> State:
+    """Move and grow hypotheses along their lines of sight to the measured depth.
+
+    The scale is the weighted median, over the readings whose rays meet the hypothesis, of measured
+    depth over that of the hypothesis. Where no ray does, the hypothesis stays.
+    """
+    z = term.points_camera[..., 2]
+    rays = term.points_camera / z.unsqueeze(-1)
+    ratio = z / depth_along(term.solid, state.size_m, state.camera_from_object, rays)
+    met = ratio.isfinite()
+    weight = term.weight * met
+    scale = _weighted_median(torch.where(met, ratio, torch.ones_like(ratio)), weight)
+    scale = torch.where(weight.sum(-1) > 0, scale, torch.ones_like(scale)).unsqueeze(-1)
+    pose = state.camera_from_object
+    return State(SE3(pose.rotation, pose.translation * scale), state.log_size + scale.log())
+
+
+def is_likely_size(state: State, prior: SizePriorTerm, deviations: float) -> Tensor:
+    """Whether the mean log extent is within so many standard deviations of the category's, (B,) bool."""
+    nothing = 1e-6 * torch.eye(3, dtype=prior.mean.dtype, device=prior.mean.device)  # for a prior without information
+    variance = torch.linalg.inv(prior.information + nothing).mean((-1, -2))  # of a mean: the mean of the covariance
+    return (state.log_size - prior.mean).mean(-1).abs() < deviations * variance.sqrt()
+
+
+def _region(evidence: Evidence, camera: Camera) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of the crop in pixels of the image, inside the image."""
+    height, width = evidence.presence.shape
+    corners = torch.tensor([[-0.5, -0.5], [width - 0.5, height - 0.5]])
+    focal, principal = evidence.intrinsics.focal[0].cpu(), evidence.intrinsics.centre[0].cpu()
+    scale = torch.tensor([camera.fx, camera.fy])
+    pixels = (corners - principal) / focal * scale + torch.tensor([camera.cx, camera.cy])
+    (left, top), (right, bottom) = pixels.round().int().tolist()
+    return (
+        min(max(left, 0), camera.width),
+        min(max(top, 0), camera.height),
+        min(max(right + 1, 0), camera.width),
+        min(max(bottom + 1, 0), camera.height),
+    )
+
+
+def _usable(window: Depth, edge: float) -> npt.NDArray[np.bool_]:
+    """Readings that are none of a hole and not beside a jump; holes make no jumps."""
+    valid = np.isfinite(window) & (window > 0)
+    if not window.size:
+        return valid
+    square = np.ones((3, 3), np.uint8)
+    highest = cv2.dilate(np.where(valid, window, 0).astype(np.float32), square)
+    lowest = cv2.erode(np.where(valid, window, _FAR_M).astype(np.float32), square)
+    return np.asarray(valid & (highest - lowest <= edge * window), dtype=np.bool_)
+
+
+def _presence(evidence: Evidence, camera: Camera, pixels: Tensor) -> Tensor:
+    """Chance (N,) that the cells of pixels (N, 2) show the object."""
+    height, width = evidence.presence.shape
+    focal, principal = evidence.intrinsics.focal[0].cpu(), evidence.intrinsics.centre[0].cpu()
+    column, row = (camera.rays(pixels)[:, :2] * focal + principal).round().long().unbind(-1)
+    flat = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    return evidence.presence.flatten().cpu()[flat]
+
+
+def _padded(points: DepthPoints, count: int, device: torch.device) -> DepthPoints:
+    missing = count - len(points.weight)
+    ahead = torch.tensor([0.0, 0.0, 1.0]).expand(missing, 3)  # anywhere with a depth; it weighs nothing
+    return DepthPoints(
+        torch.cat([points.points_camera, ahead]).to(device),
+        torch.cat([points.deviation_m, torch.ones(missing)]).to(device),
+        torch.cat([points.weight, torch.zeros(missing)]).to(device),
+    )
+
+
+def _weighted_median(values: Tensor, weight: Tensor) -> Tensor:
+    """The value (B,) below which half of the weight (B, N) lies."""
+    ordered, order = values.sort(dim=-1)
+    mass = weight.gather(-1, order).cumsum(-1)
+    half = torch.searchsorted(mass, mass[:, -1:] / 2).clamp_max(values.shape[-1] - 1)
+    return ordered.gather(-1, half).squeeze(-1)
