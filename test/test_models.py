@@ -17,6 +17,7 @@ from torch.testing import assert_close
 
 from category_pose_ros.models.backbone import STRIDE_PX, Backbone, folded
 from category_pose_ros.models.checkpoint import load_model, save_model
+from category_pose_ros.models.paper_backbone import PaperBackbone
 
 
 def image(height: int, width: int, batch: int = 2) -> torch.Tensor:
@@ -247,3 +248,13 @@ def test_the_folded_network_says_the_same(dtype: torch.dtype) -> None:
     tolerance = 1e-4 if dtype == torch.float32 else 0.05
     for name in ("feature", "centre", "log_diagonal", "axes", "log_shape"):
         assert_close(getattr(found, name), getattr(expected, name), atol=tolerance, rtol=tolerance)
+
+
+def test_the_papers_backbone_is_the_size_that_it_should_be() -> None:
+    """ResNet-50's own 23.5 million, the rest in the upsampling blocks; stride 8, 128 channels."""
+    backbone = PaperBackbone().eval()
+    stages = sum(value.numel() for part in (backbone.stem, backbone.stages) for value in part.parameters())
+    assert stages == 23_508_032
+    features = backbone(torch.rand(1, 3, 64, 96))
+    assert features.shape == (1, 128, 8, 12)
+    assert_close(features.norm(dim=1), torch.ones(1, 8, 12))

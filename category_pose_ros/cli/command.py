@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from category_pose_ros import __version__
+from category_pose_ros.cli.benchmark import benchmark
 from category_pose_ros.cli.estimate import estimate
 from category_pose_ros.cli.evaluate import evaluate
 from category_pose_ros.cli.replay import replay
@@ -26,7 +27,7 @@ def commands() -> None:
     """6D pose and size of every object of a known category, from one camera."""
 
 
-for command in (estimate, replay, evaluate, synthesize, train):
+for command in (estimate, replay, evaluate, synthesize, train, benchmark):
     commands.add_command(command)
 
 
