@@ -145,14 +145,3 @@ def test_leading_batch_axes(batch: tuple[int, ...]) -> None:
     assert_close(so3.log(rotation), phi, **TIGHT)
     each = [so3.exp(one) for one in phi.reshape(-1, 3)]
     assert_close(rotation.reshape(-1, 3, 3), torch.stack(each) if each else rotation.reshape(0, 3, 3), **TIGHT)
-
-
-@pytest.mark.parametrize("angle", [0.0, 1e-4, 0.02, 0.04, 1.0, 3.0])
-def test_the_inverse_left_jacobian_is_the_derivative_of_the_logarithm(angle: float) -> None:
-    vector = angle * torch.nn.functional.normalize(torch.tensor([0.3, -0.5, 0.8], dtype=torch.float64), dim=0)
-
-    def turned(step: Tensor) -> Tensor:
-        return so3.log(so3.exp(step) @ so3.exp(vector))
-
-    expected = torch.autograd.functional.jacobian(turned, torch.zeros(3, dtype=torch.float64))
-    assert_close(so3.inverse_left_jacobian(vector), expected, atol=1e-7, rtol=1e-6)

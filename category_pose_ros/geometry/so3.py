@@ -129,24 +129,3 @@ def angle_between(first: Tensor, second: Tensor) -> Tensor:
         (...) radians in [0, pi].
     """
     return log(first.transpose(-1, -2) @ second).norm(dim=-1)
-
-
-def inverse_left_jacobian(rotation_vector: Tensor) -> Tensor:
-    """How the logarithm of a rotation moves when the rotation is turned a little on the left.
-
-    `log(exp(d) @ exp(v)) = v + inverse_left_jacobian(v) @ d` to first order in d (Barfoot, State
-    Estimation for Robotics, eq. 7.76).
-
-    Args:
-        rotation_vector: (..., 3), shorter than a full turn.
-
-    Returns:
-        (..., 3, 3).
-    """
-    angle_squared = (rotation_vector * rotation_vector).sum(-1, keepdim=True).unsqueeze(-1)
-    small = angle_squared < _SMALL_ANGLE
-    half = torch.where(small, torch.ones_like(angle_squared), angle_squared).sqrt() / 2
-    ratio = torch.where(small, 1 / 12 + angle_squared / 720, (1 - half * half.cos() / half.sin()) / (4 * half * half))
-    skew = hat(rotation_vector)
-    identity = torch.eye(3, dtype=skew.dtype, device=skew.device)
-    return identity - skew / 2 + ratio * (skew @ skew)
