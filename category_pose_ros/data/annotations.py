@@ -21,6 +21,7 @@ class GroundTruthObject:
         size_m: (3,) float64, extent along the object's x, y, z in metres.
         ignore: neither a hit nor a miss for whoever reports it.
         visible_fraction: share of its silhouette that is seen, in [0, 1]; None where unknown.
+        track_id: the same for one object in all frames of a sequence; None where unknown.
     """
 
     category: str
@@ -28,6 +29,7 @@ class GroundTruthObject:
     size_m: npt.NDArray[np.float64]
     ignore: bool = False
     visible_fraction: float | None = None
+    track_id: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,8 @@
 
 Layout: `rgb/000000.(png|jpg)`, `depth/000000.png` where there is depth, `scene_camera.json`,
 `scene_gt.json`, `scene_gt_info.json`. Beyond BOP (Hodan et al., ECCV 2018) every object carries
-its `category` and `size_m`, and an object with `"ignore": true` is neither a hit nor a miss.
+its `category` and `size_m`, and in sequences its `track_id`; an object with `"ignore": true` is
+neither a hit nor a miss.
 Files hold millimetres, records hold metres.
 """
 
@@ -141,11 +142,12 @@ def _ground_truth_object(entry: Mapping[str, Any], info: Mapping[str, Any]) -> G
     size_m = _array(entry, "size_m", (3,))
     if (size_m <= 0).any():
         raise ValueError(f"size_m: expected positive metres, got {entry['size_m']}")
-    visible = info.get("visib_fract")
+    visible, track_id = info.get("visib_fract"), entry.get("track_id")
     return GroundTruthObject(
         category=str(entry["category"]),
         camera_from_object=SE3(torch.from_numpy(rotation), torch.from_numpy(translation)),
         size_m=size_m,
         ignore=bool(entry.get("ignore", False)),
         visible_fraction=None if visible is None else float(visible),
+        track_id=None if track_id is None else int(track_id),
     )

@@ -1,0 +1,108 @@
+"""Evaluation of a tracker on sequences worked out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from category_pose_ros import SE3, Camera, Frame, ObjectEstimate, Track, TrackState
+from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
+from category_pose_ros.evaluation.sequence import evaluate_sequence, sequence_text, summarise_sequence
+from category_pose_ros.geometry import so3
+
+CAMERA = Camera(100.0, 100.0, 31.5, 23.5, 64, 48)
+SIZE = np.array([0.1, 0.1, 0.1])
+
+
+def pose(x: float = 0.0, z: float = 1.0, turn_deg: float = 0.0) -> SE3:
+    rotation = so3.exp(torch.tensor([0.0, 0.0, np.radians(turn_deg)], dtype=torch.float64))
+    return SE3(rotation, torch.tensor([x, 0.0, z], dtype=torch.float64))
+
+
+def thing(number: int | None = 1, x: float = 0.0, visible: float = 1.0) -> GroundTruthObject:
+    return GroundTruthObject("mug", pose(x), SIZE, ignore=visible < 0.25, visible_fraction=visible, track_id=number)
+
+
+def track(number: int, camera_from_object: SE3) -> Track:
+    estimate = ObjectEstimate("mug", camera_from_object, SIZE, 0.9, 1.0, np.eye(6))
+    return Track(number, TrackState.CONFIRMED, estimate, 0)
+
+
+def run(truth: Sequence[Sequence[GroundTruthObject]], published: Sequence[Sequence[Track]]):
+    image = np.zeros((48, 64, 3), np.uint8)
+    frames = [AnnotatedFrame(Frame(image, CAMERA), tuple(objects), str(k)) for k, objects in enumerate(truth)]
+    answers = iter(published)
+    evaluation = evaluate_sequence(lambda frame: list(next(answers)), frames)
+    return summarise_sequence(evaluation)
+
+
+def test_a_perfect_tracker() -> None:
+    summary = run([[thing()]] * 4, [[track(7, pose())]] * 4)
+    assert (summary.frames, summary.tracked, summary.switches, summary.false_claims) == (4, 1.0, 0, 0.0)
+    assert summary.median_rotation_deg == pytest.approx(0.0, abs=1e-6)
+    assert summary.median_distance == pytest.approx(0.0, abs=1e-9)
+    assert summary.recovery_frames is None
+
+
+def test_what_is_not_published_is_not_tracked_and_no_false_claim() -> None:
+    summary = run([[thing()]] * 4, [[], [track(1, pose())], [], []])
+    assert summary.tracked == 0.25
+    assert summary.false_claims == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "is_false"),
+    [
+        (pose(turn_deg=29), False),
+        (pose(turn_deg=31), True),
+        (pose(z=1.19), False),
+        (pose(z=1.21), True),
+    ],
+)
+def test_a_claim_is_false_beyond_30_degrees_or_a_fifth_of_the_distance(wrong: SE3, is_false: bool) -> None:
+    summary = run([[thing()]] * 2, [[track(1, pose())], [track(1, wrong)]])
+    assert summary.false_claims == (0.5 if is_false else 0.0)
+    assert summary.tracked == (0.5 if is_false else 1.0)
+
+
+def test_a_track_of_nothing_is_a_false_claim() -> None:
+    summary = run([[thing()]], [[track(1, pose()), track(2, pose(x=0.25))]])
+    assert summary.false_claims == 0.5
+    assert summary.tracked == 1.0
+
+
+def test_another_identity_is_a_switch_and_an_interruption_is_none() -> None:
+    def tracks(*ids: int) -> list[list[Track]]:
+        return [[track(number, pose())] if number else [] for number in ids]
+
+    assert run([[thing()]] * 5, tracks(1, 1, 0, 1, 1)).switches == 0
+    assert run([[thing()]] * 5, tracks(1, 1, 2, 2, 1)).switches == 2
+
+
+def test_frames_from_the_return_to_the_right_track() -> None:
+    """Hidden in frames 2 and 3, back in frame 4, wrong there, right in frame 6."""
+    truth = [[thing(visible=share)] for share in (1, 1, 0.05, 0.05, 1, 1, 1)]
+    right, wrong = [track(1, pose())], [track(1, pose(turn_deg=90))]
+    summary = run(truth, [right, right, [], [], wrong, [], right])
+    assert summary.recovery_frames == 2
+    assert summary.frames == 5
+
+
+def test_an_object_that_is_not_annotated_for_a_while_is_gone() -> None:
+    right = [track(1, pose())]
+    assert run([[thing()], [], [thing()], [thing()]], [right, [], [], right]).recovery_frames == 1
+
+
+def test_a_sequence_needs_identities() -> None:
+    with pytest.raises(ValueError, match="frames: expected a track_id for every object of a sequence, got none in 0"):
+        run([[thing(number=None)]], [[]])
+
+
+def test_the_table_has_a_name_above_every_number() -> None:
+    names, numbers = sequence_text(run([[thing()]], [[]])).split("\n")
+    assert len(names) == len(numbers)
+    assert "tracked" in names
+    assert "-" in numbers  # nothing was found, so no error was measured
