@@ -9,10 +9,10 @@ category can have, or the shape that the image shows, it is not used.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -26,38 +26,30 @@ from category_pose_ros.estimation.terms import DepthTerm, SizePriorTerm
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.solids import depth_along, solid_of
 
-_FAR_M = 1e6  # no reading is farther
-
 
 @dataclass(frozen=True)
 class DepthConfig:
     """From a depth image to scale, position and size."""
 
-    points: int = setting(200, "Most depth readings per object that are used.", minimum=8, maximum=10000)
+    points: int = setting(100, "Most depth readings per object that are used.", minimum=8, maximum=10000)
     least_points: int = setting(6, "Fewer readings than this on an object are not used.", minimum=1, maximum=10000)
     membership: float = setting(
         0.5, "A reading is the object's if its cell shows the object with this probability.", minimum=0.0, maximum=1.0
     )
-    edge: float = setting(
-        0.02,
-        "Readings beside a jump in depth of more than this share of it are not used; 1: all are.",
-        minimum=0.001,
-        maximum=1.0,
-    )
     noise_m: float = setting(
         0.002,
-        "Standard deviation of a reading at one metre in metres; it grows with the square of the depth.",
+        "Least standard deviation of a reading at one metre in metres; it grows with the square of the depth.",
         minimum=1e-5,
         maximum=1.0,
     )
     surface: float = setting(
-        0.03,
+        0.04,
         "Standard deviation of the real surface about the category's solid, in diagonals of the box.",
         minimum=1e-3,
         maximum=1.0,
     )
     independent: float = setting(
-        20.0, "Readings that count as independent, at most: neighbours err alike.", minimum=0.1, maximum=10000.0
+        10.0, "Readings that count as independent, at most: neighbours err alike.", minimum=0.1, maximum=10000.0
     )
     robust: float = setting(2.5, "Scale of the robust kernel, in standard deviations.", minimum=0.1, maximum=100.0)
     least_inliers: float = setting(
@@ -101,21 +93,21 @@ def sample_points(depth: Depth, camera: Camera, evidence: Evidence, config: Dept
     """
     left, top, right, bottom = _region(evidence, camera)
     window = depth[top:bottom, left:right]
-    rows, columns = np.nonzero(_usable(window, config.edge))
+    rows, columns = np.nonzero(_is_reading(window))
     pixels = torch.from_numpy(np.stack([columns + left, rows + top], -1)).float()
     share = _presence(evidence, camera, pixels)
     chosen = torch.nonzero(share >= config.membership).squeeze(-1)
     if len(chosen) > config.points:
         chosen = chosen[torch.linspace(0, len(chosen) - 1, config.points).long()]
     z = torch.from_numpy(window[rows[chosen], columns[chosen]])
-    points = camera.rays(pixels[chosen]) * z.unsqueeze(-1)
-    weight = share[chosen]
-    weight = weight * min(1.0, config.independent / max(float(weight.sum()), 1e-6))
-    if len(chosen) < config.least_points:
-        weight = torch.zeros_like(weight)
     surface_m = config.surface * float(evidence.table.log_size_mean.exp().norm())
-    deviation = torch.hypot(config.noise_m * z.square(), torch.full_like(z, surface_m))
-    return _padded(DepthPoints(points, deviation, weight), config.points, evidence.centre.device)
+    constant_m = math.hypot(surface_m, _noise_m(window))
+    points = DepthPoints(
+        camera.rays(pixels[chosen]) * z.unsqueeze(-1),
+        torch.hypot(config.noise_m * z.square(), torch.full_like(z, constant_m)),
+        _weights(share[chosen], config),
+    )
+    return _padded(points, config.points, evidence.centre.device)
 
 
 def depth_term(points: Sequence[DepthPoints], evidence: Sequence[Evidence], keep: int, robust: float) -> DepthTerm:
@@ -175,23 +167,30 @@ def _region(evidence: Evidence, camera: Camera) -> tuple[int, int, int, int]:
     scale = torch.tensor([camera.fx, camera.fy])
     pixels = (corners - principal) / focal * scale + torch.tensor([camera.cx, camera.cy])
     (left, top), (right, bottom) = pixels.round().int().tolist()
-    return (
-        min(max(left, 0), camera.width),
-        min(max(top, 0), camera.height),
-        min(max(right + 1, 0), camera.width),
-        min(max(bottom + 1, 0), camera.height),
-    )
+    across, down = np.clip([left, right + 1], 0, camera.width), np.clip([top, bottom + 1], 0, camera.height)
+    return int(across[0]), int(down[0]), int(across[1]), int(down[1])
 
 
-def _usable(window: Depth, edge: float) -> npt.NDArray[np.bool_]:
-    """Readings that are none of a hole and not beside a jump; holes make no jumps."""
-    valid = np.isfinite(window) & (window > 0)
-    if not window.size:
-        return valid
-    square = np.ones((3, 3), np.uint8)
-    highest = cv2.dilate(np.where(valid, window, 0).astype(np.float32), square)
-    lowest = cv2.erode(np.where(valid, window, _FAR_M).astype(np.float32), square)
-    return np.asarray(valid & (highest - lowest <= edge * window), dtype=np.bool_)
+def _is_reading(depth: Depth) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.isfinite(depth) & (depth > 0))
+
+
+def _weights(share: Tensor, config: DepthConfig) -> Tensor:
+    """Of readings whose cells show the object with these chances (N,): together no more than are independent."""
+    if len(share) < config.least_points:
+        return torch.zeros_like(share)
+    return share * min(1.0, config.independent / float(share.sum()))
+
+
+def _noise_m(window: Depth) -> float:
+    """Standard deviation of a reading, from the steps between neighbours; 0 where depth is too sparse for any.
+
+    A surface changes little from pixel to pixel and an edge is rare, so the median step is noise.
+    """
+    valid = _is_reading(window)
+    both = valid[:, 1:] & valid[:, :-1]
+    steps = np.abs(window[:, 1:][both] - window[:, :-1][both])
+    return float(np.median(steps)) / (0.6745 * np.sqrt(2)) if steps.size else 0.0
 
 
 def _presence(evidence: Evidence, camera: Camera, pixels: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from category_pose_ros.models.checkpoint import NeuralMeshModel
 from category_pose_ros.models.posterior import Posterior
 from category_pose_ros.records import Frame, ObjectEstimate
 
-_AT_ONCE = 4  # candidates looked at in one piece of a search
+_AT_ONCE = 4  # candidates treated in one piece of a search
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,12 @@ class NeuralMeshMethod:
         answers: list[_Answer] = []
         candidates = merge_levels(levels, self._config.detection, self._finest(camera))
         for first in range(0, len(candidates), _AT_ONCE):
-            answers += self._answers(image, camera, depth, candidates[first : first + _AT_ONCE])
+            group = candidates[first : first + _AT_ONCE]
+            for _ in range(self._config.looks):
+                evidence = self._look_closer(image, camera, group)
+                group = [_sharpened(*pair, camera) for pair in zip(group, evidence, strict=True)]
+                yield
+            answers += self._answers(camera, depth, group, evidence)
             yield
         kept = _without_duplicates(answers, camera, self._config.duplicate_distance)
         return [self._report(answer) for answer in kept]
@@ -153,12 +158,9 @@ class NeuralMeshMethod:
         return min(self._config.detection.long_side_px / max(camera.width, camera.height), 1.0)
 
     def _answers(
-        self, image: images.Image, camera: Camera, depth: images.Depth | None, candidates: list[Candidate]
+        self, camera: Camera, depth: images.Depth | None, candidates: list[Candidate], evidence: list[Evidence]
     ) -> list[_Answer]:
-        """Look closer, propose and refine: one answer per candidate."""
-        for _ in range(self._config.looks):
-            evidence = self._look_closer(image, camera, candidates)
-            candidates = [_sharpened(*pair, camera) for pair in zip(candidates, evidence, strict=True)]
+        """Propose and refine: one answer per candidate."""
         starts = [self._grids[c.category].propose(item) for c, item in zip(candidates, evidence, strict=True)]
         readings = self._readings(depth, camera, evidence)
         prior = _size_prior_term(evidence, len(starts[0].log_size))

@@ -25,7 +25,7 @@ from category_pose_ros.tracking.association import associate, distance
 from category_pose_ros.tracking.motion import MotionConfig, Velocity, predict
 
 _NANOSECONDS = 1_000_000_000
-_PIECES = 8  # of a usual search: two image levels and some groups of candidates
+_PIECES = 12  # of a usual search: two image levels, and three for each group of candidates
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,9 @@ class DepthTerm:
         return near.sum(-1) / self.weight.sum(-1).clamp_min(1e-9)
 
     def _distance(self, state: State) -> tuple[Tensor, Tensor, Tensor]:
-        points_object = state.camera_from_object.inverse() @ self.points_camera
-        return signed_distance(self.solid, state.size_m, points_object)
+        object_from_camera = state.camera_from_object.inverse()
+        points_object = object_from_camera @ self.points_camera
+        return signed_distance(self.solid, state.size_m, points_object, object_from_camera.translation)
 
     def _robust(self, residual: Tensor) -> tuple[Tensor, Tensor]:
         """Cost and derivative weight: rho = 0.5 c^2 r^2 / (c^2 + r^2)."""
