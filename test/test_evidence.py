@@ -247,3 +247,39 @@ def test_rotations_that_agree_with_the_votes_are_likelier() -> None:
     )
     assert likelihood[0] == pytest.approx(0.0, abs=1e-4)
     assert likelihood[0] > likelihood[1] > likelihood[2]
+
+
+@pytest.mark.parametrize("category", [0, 1])
+def test_a_mirrored_crop_says_the_same_of_its_object(category: int) -> None:
+    """Evidence from the mirrored crop alone, twice the same opinion, is that of the crop itself."""
+    view = see(category)
+    y_flipped = MESHES.points * torch.tensor([1.0, -1.0, 1.0])
+    same_category = MESHES.category.unsqueeze(0) == MESHES.category.unsqueeze(1)
+    mirror = torch.cdist(y_flipped, MESHES.points).masked_fill(~same_category, torch.inf).argmin(-1)
+    # What a perfect network says of the mirrored image: the mirrored vertices in mirrored places.
+    own = view.features.feature[0].flatten(1).T @ MESHES.vertex_features().T
+    seen = MESHES.vertex_features()[mirror[own.argmax(-1)]].detach()
+    feature = torch.where(view.hit.unsqueeze(-1), seen, MESHES.clutter_features()[:1].detach())
+    across = torch.tensor([-1.0, 1.0, 1.0])
+    mirrored = FeatureMap(
+        feature.T.reshape(1, -1, SIDE, SIDE).flip(-1),
+        view.features.centre.flip(-1) * across[:2, None, None],
+        view.features.log_diagonal.flip(-1),
+        view.features.axes.flip(-1) * across[:, None, None],
+        view.features.log_shape.flip(-1),
+    )
+    (both,) = gather_evidence(view.features, posterior(), [category], [CAMERA], CONFIG, mirrored)
+    alone = evidence_of(view)
+    assert_close(both.axes, alone.axes)
+    assert_close(both.centre, alone.centre)
+    assert_close(both.presence, alone.presence, atol=0.05, rtol=0)
+    order, expected = both.cells.sum(-1).argsort(), alone.cells.sum(-1).argsort()
+    assert len(order) == len(expected)
+    size = view.size / view.size.norm()
+    places = {tuple(cell.tolist()): point for cell, point in zip(alone.cells, alone.points_box, strict=True)}
+    errors = [
+        ((point - places[tuple(cell.tolist())]) * size).norm()
+        for cell, point, weight in zip(both.cells, both.points_box, both.weight, strict=True)
+        if weight > 0.1 * both.weight.max()
+    ]
+    assert torch.stack(errors).median() < 0.02

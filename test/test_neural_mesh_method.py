@@ -17,7 +17,9 @@ CAMERA = Camera(600.0, 600.0, 319.5, 239.5, 640, 480)
 
 @pytest.fixture(scope="module")
 def method() -> NeuralMeshMethod:
-    return NeuralMeshMethod(oracle_model(), ("mug",), torch.device("cpu"), NeuralMeshConfig(precision="float32"))
+    # The oracle reads box coordinates from colours, which a mirror does not change as it would an object.
+    config = NeuralMeshConfig(precision="float32", mirror=False)
+    return NeuralMeshMethod(oracle_model(), ("mug",), torch.device("cpu"), config)
 
 
 @pytest.mark.parametrize("index", range(12))

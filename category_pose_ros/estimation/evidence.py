@@ -91,6 +91,7 @@ def gather_evidence(
     categories: list[int],
     cameras: list[Camera],
     config: CorrespondenceConfig,
+    mirrored: FeatureMap | None = None,
 ) -> list[Evidence]:
     """Evidence of every crop of a batch.
 
@@ -98,12 +99,22 @@ def gather_evidence(
         features: batch of crops, each centred on its candidate.
         categories: index of the category looked for in each crop.
         cameras: of the crops' cells.
+        mirrored: of the same crops mirrored left to right, a second opinion: every category is its own
+            mirror image. None: there is none.
     """
     height, width = features.log_diagonal.shape[1:]
     device = features.feature.device
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     cells = torch.stack([columns, rows], -1).flatten(0, 1).float().to(device)
     probabilities = posterior.vertex_probability(features, categories)
+    if mirrored is not None:
+        others = posterior.vertex_probability(mirrored, categories)
+        turned = [posterior.tables[index].mirror for index in categories]
+        probabilities = [
+            0.5 * (mine + other[mirror].flip(-1))
+            for mine, other, mirror in zip(probabilities, others, turned, strict=True)
+        ]
+        features = features.votes_with_mirror(mirrored)
     return [
         _evidence(
             posterior.tables[categories[k]],

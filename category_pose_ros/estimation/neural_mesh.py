@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,6 +43,7 @@ class NeuralMeshConfig:
     crop_px: int = setting(128, "Side of the crop around each candidate, a multiple of 32.", minimum=64, maximum=512)
     crop_diagonal_px: float = setting(92.0, "Apparent diagonal of the object in its crop.", minimum=32.0, maximum=512.0)
     looks: int = setting(2, "Crops per candidate, each aimed by the votes in the one before.", minimum=1, maximum=5)
+    mirror: bool = setting(True, "The last crop of each candidate is also read mirrored, as a second opinion.")
     duplicate_distance: float = setting(
         0.35, "Two objects whose centres are closer than this share of the smaller diagonal are one.", minimum=0.0
     )
@@ -107,8 +109,9 @@ class NeuralMeshMethod:
         candidates = merge_levels(levels, self._config.detection, self._finest(camera))
         for first in range(0, len(candidates), _AT_ONCE):
             group = candidates[first : first + _AT_ONCE]
-            for _ in range(self._config.looks):
-                evidence = self._look_closer(image, camera, group)
+            for look in range(self._config.looks):
+                is_last = look == self._config.looks - 1
+                evidence = self._look_closer(image, camera, group, self._config.mirror and is_last)
                 group = [_sharpened(*pair, camera) for pair in zip(group, evidence, strict=True)]
                 yield
             answers += self._answers(camera, depth, group, evidence)
@@ -167,8 +170,10 @@ class NeuralMeshMethod:
         states, curvature = self._solve(evidence, State.cat(starts), prior, [], readings, self._config.solver)
         return self._choose(candidates, evidence, states, curvature)
 
-    def _look_closer(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Evidence]:
-        """Crop every candidate so that it appears at one scale, and read its features there."""
+    def _look_closer(
+        self, image: images.Image, camera: Camera, candidates: list[Candidate], mirror: bool = False
+    ) -> list[Evidence]:
+        """Crop every candidate so that it appears at one scale, and read its features there, also mirrored."""
         crops, intrinsics = [], []
         for candidate in candidates:
             side = candidate.diagonal_px * self._config.crop_px / self._config.crop_diagonal_px
@@ -177,8 +182,9 @@ class NeuralMeshMethod:
             crops.append(patch)
             intrinsics.append(images.cell_camera(patch_camera))
         features = self._features(crops)
+        mirrored = self._features([np.ascontiguousarray(crop[:, ::-1]) for crop in crops]) if mirror else None
         categories = [candidate.category for candidate in candidates]
-        return gather_evidence(features, self._posterior, categories, intrinsics, self._config.correspondence)
+        return gather_evidence(features, self._posterior, categories, intrinsics, self._config.correspondence, mirrored)
 
     def _readings(self, depth: images.Depth | None, camera: Camera, evidence: list[Evidence]) -> list[DepthPoints]:
         if depth is None:

@@ -52,6 +52,17 @@ class FeatureMap:
     axes: Tensor
     log_shape: Tensor
 
+    def votes_with_mirror(self, mirrored: FeatureMap) -> FeatureMap:
+        """With votes averaged with those of the mirrored images; `feature` stays as it is."""
+        across = self.axes.new_tensor([-1.0, 1.0, 1.0])
+        return FeatureMap(
+            self.feature,
+            0.5 * (self.centre + mirrored.centre.flip(-1) * across[:2, None, None]),
+            0.5 * (self.log_diagonal + mirrored.log_diagonal.flip(-1)),
+            0.5 * (self.axes + mirrored.axes.flip(-1) * across[:, None, None]),
+            0.5 * (self.log_shape + mirrored.log_shape.flip(-1)),
+        )
+
 
 class Backbone(nn.Module):
     """Image to feature map. Height and width must be multiples of 32."""

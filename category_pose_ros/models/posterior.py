@@ -23,6 +23,7 @@ class CategoryTable:
         points: (V, 3) in units of the box.
         normals: (V, 3).
         neighbours: (V, V) 1 where two vertices are the same place, else 0.
+        mirror: (V,) index of the vertex on the other side of the xz plane.
         log_size_mean, log_size_information: (3,), (3, 3), the size prior.
     """
 
@@ -31,6 +32,7 @@ class CategoryTable:
     points: Tensor
     normals: Tensor
     neighbours: Tensor
+    mirror: Tensor
     log_size_mean: Tensor
     log_size_information: Tensor
 
@@ -82,6 +84,7 @@ def _table(info: CategoryInfo, points: Tensor, normals: Tensor, device: torch.de
         points.to(device),
         normals.to(device),
         (torch.cdist(placed, placed) < _NEIGHBOURHOOD).float().to(device),
+        torch.cdist(points * points.new_tensor([1.0, -1.0, 1.0]), points).argmin(-1).to(device),
         info.log_size_mean.to(device),
         torch.linalg.inv(info.log_size_covariance).to(device),
     )
