@@ -24,7 +24,8 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
-        (f"share/{NAME}/launch", ["launch/estimator.launch.py"]),
+        (f"share/{NAME}/foxglove", ["foxglove/estimator.json"]),
+        (f"share/{NAME}/launch", ["launch/estimator.launch.py", "launch/two_cameras.launch.py"]),
         (f"share/{NAME}/config", ["config/estimator.yaml"]),
         (f"share/{NAME}/rviz", ["rviz/estimator.rviz"]),
     ],

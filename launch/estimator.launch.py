@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, LogInfo, OpaqueFunction, RegisterEventHandler
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnProcessIO
 from launch.events.process import ProcessIO
 from launch.substitutions import LaunchConfiguration
@@ -14,14 +14,16 @@ SHARE = Path(get_package_share_directory("category_pose_ros"))
 ARGUMENTS = {
     "image": ("image", "Image topic; with image_transport:=compressed its name without /compressed."),
     "camera_info": ("camera_info", "Topic of the calibration."),
-    "depth": ("", "Registered depth topic; empty: RGB only."),
+    "depth": ("", "Depth topic, registered to the image; empty: RGB only."),
     "params_file": (str(SHARE / "config" / "estimator.yaml"), "Parameters of the node."),
     "categories": ("", "Categories to look for, separated by commas; empty: as in params_file."),
     "method": ("", "How poses are estimated; empty: as in params_file."),
     "device": ("", "auto, cpu or cuda; empty: as in params_file."),
     "image_transport": ("", "raw or compressed; empty: as in params_file."),
+    "depth_transport": ("", "raw or compressedDepth; empty: as in params_file."),
     "rviz": ("false", "Show everything in RViz: true or false."),
     "bag": ("", "A bag to replay, on simulated time; it starts when the node is active. Empty: none."),
+    "use_sim_time": ("false", "Take the time from /clock: true or false; a bag sets it."),
     "namespace": ("", "Namespace of the node and of its relative topics."),
 }
 
@@ -37,32 +39,41 @@ def launch_all(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     estimator = estimator_node(given)
     actions: list[LaunchDescriptionEntity] = [estimator]
-    if given["depth"]:
-        actions.append(LogInfo(msg=f"depth:={given['depth']} is not used: this version estimates from RGB alone"))
     if given["bag"]:
         actions.append(play_when_active(given["bag"], estimator))
-    if given["rviz"].lower() in ("true", "1"):
+    if is_true(given["rviz"]):
         actions.append(rviz_node(given))
     return actions
 
 
 def estimator_node(given: dict[str, str]) -> Node:
-    overrides: dict[str, object] = {
-        name: given[name] for name in ("method", "device", "image_transport") if given[name]
-    }
+    chosen = ("method", "device", "image_transport", "depth_transport")
+    overrides: dict[str, object] = {name: given[name] for name in chosen if given[name]}
     if given["categories"]:
         overrides["categories"] = [name.strip() for name in given["categories"].split(",")]
-    if given["bag"]:
+    if given["depth"]:
+        overrides["use_depth"] = True
+    if is_on_simulated_time(given):
         overrides["use_sim_time"] = True
+    remapped = ("image", "camera_info", *(["depth"] if given["depth"] else []))
     return Node(
         package="category_pose_ros",
         executable="estimator",
         name="estimator",
         namespace=given["namespace"],
         parameters=[given["params_file"], overrides],
-        remappings=[("image", given["image"]), ("camera_info", given["camera_info"])],
+        remappings=[(name, given[name]) for name in remapped],
         output="screen",
+        sigterm_timeout="30",  # on a busy machine an image under way outlasts the five seconds that launch grants
     )
+
+
+def is_on_simulated_time(given: dict[str, str]) -> bool:
+    return bool(given["bag"]) or is_true(given["use_sim_time"])
+
+
+def is_true(text: str) -> bool:
+    return text.lower() in ("true", "1")
 
 
 def play_when_active(bag: str, estimator: Node) -> RegisterEventHandler:
@@ -84,6 +95,6 @@ def rviz_node(given: dict[str, str]) -> Node:
         package="rviz2",
         executable="rviz2",
         arguments=["-d", str(SHARE / "rviz" / "estimator.rviz")],
-        parameters=[{"use_sim_time": bool(given["bag"])}],
+        parameters=[{"use_sim_time": is_on_simulated_time(given)}],
         remappings=[(topic, f"{prefix}{topic}") for topic in shown],
     )

@@ -1,7 +1,8 @@
 """A scripted estimator, the process it runs in, and the other side of the topics.
 
-As a program this is the real node with a tracker that answers by the colour of the image's first pixel:
-red = how many objects it sees, green 1 = a bug in the estimator.
+As a program this is the real node with an estimator that answers by the colour of the image's first pixel:
+red = how many objects it sees, green 1 = a bug in the estimator. The size of its objects tells whether the frame came
+with depth.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +28,27 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import SetBool, Trigger
 
 from category_pose_ros.geometry import SE3, so3
 from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
 from category_pose_ros.ros.node import EstimatorNode, run
 from category_pose_ros.ros.parameters import NodeConfig
+from category_pose_ros.ros.pipeline import Loaded
 
 WIDTH, HEIGHT = 64, 48
-PATIENCE_S = 60.0  # generous: the machine may be busy
+FIRST_TRACK_ID = 7
+SIZE_WITH_DEPTH_M = np.array([0.2, 0.2, 0.2])
+PATIENCE_S = 120.0  # generous: the machine may be busy
 SERVICES = {
-    ListParameters: "list_parameters",
-    DescribeParameters: "describe_parameters",
-    SetParameters: "set_parameters",
-    ChangeState: "change_state",
-    GetState: "get_state",  # last, see Camera._meet
+    "list_parameters": ListParameters,
+    "describe_parameters": DescribeParameters,
+    "set_parameters": SetParameters,
+    "change_state": ChangeState,
+    "reset": Trigger,
+    "enable": SetBool,
+    "detect_once": Trigger,
+    "get_state": GetState,  # last, see Camera._meet
 }
 
 
@@ -51,21 +60,49 @@ def make_track(track_id: int, category: str = "mug", stamp_ns: int = 0) -> Track
     return Track(track_id, TrackState.CONFIRMED, estimate, stamp_ns)
 
 
-class ScriptedTracker:
+class ScriptedEstimator:
+    device = "a device"
+
     def __init__(self, config: NodeConfig) -> None:
         if "dragon" in config.categories:
             raise ValueError("categories: expected one of mug, can, got 'dragon'")
+        self.categories = config.categories or ("mug", "can")
         self.min_score = config.estimator.score_threshold
 
-    def update(self, frame: Frame) -> list[Track]:
+    def estimate(self, frame: Frame) -> list[ObjectEstimate]:
         objects, bug = int(frame.rgb[0, 0, 0]), frame.rgb[0, 0, 1] == 1
         if bug:
             raise RuntimeError("a bug in the estimator")
-        tracks = [make_track(track_id, stamp_ns=frame.stamp_ns) for track_id in range(1, objects + 1)]
-        return [track for track in tracks if track.estimate.score >= self.min_score]
+        category = self.categories[0]
+        found = [make_track(number, category).estimate for number in range(1, objects + 1)]
+        if frame.depth is not None:
+            found = [replace(item, size_m=SIZE_WITH_DEPTH_M) for item in found]
+        return [item for item in found if item.score >= self.min_score]
+
+
+class ScriptedTracker:
+    """Confirms at once; unlike those of one look its tracks count from FIRST_TRACK_ID."""
+
+    def __init__(self, estimator: ScriptedEstimator) -> None:
+        self.estimator = estimator
+
+    def update(self, frame: Frame) -> list[Track]:
+        estimates = self.estimator.estimate(frame)
+        return [
+            Track(number, TrackState.CONFIRMED, estimate, frame.stamp_ns)
+            for number, estimate in enumerate(estimates, start=FIRST_TRACK_ID)
+        ]
+
+    def lost(self) -> list[Track]:
+        return []
 
     def reset(self) -> None:
         pass
+
+
+def load_scripted(config: NodeConfig) -> Loaded:
+    estimator = ScriptedEstimator(config)
+    return Loaded(estimator, ScriptedTracker(estimator))
 
 
 def image_message(objects: int = 1, stamp_ns: int = 0, bug: bool = False) -> Image:
@@ -87,6 +124,14 @@ def compressed_message(objects: int = 1, stamp_ns: int = 0) -> CompressedImage:
     return message
 
 
+def depth_message(stamp_ns: int = 0, millimetres: int = 800) -> Image:
+    depth = np.full((HEIGHT, WIDTH), millimetres, np.uint16)
+    message = Image(height=HEIGHT, width=WIDTH, encoding="16UC1", step=2 * WIDTH)
+    message.header = image_message(stamp_ns=stamp_ns).header
+    message.data = array("B", depth.tobytes())
+    return message
+
+
 def info_message(width: int = WIDTH, height: int = HEIGHT) -> CameraInfo:
     info = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
     info.k = [60.0, 0.0, 31.5, 0.0, 61.0, 23.5, 0.0, 0.0, 1.0]
@@ -95,17 +140,18 @@ def info_message(width: int = WIDTH, height: int = HEIGHT) -> CameraInfo:
 
 
 class Camera:
-    """The other side: publishes images, and keeps what the node publishes."""
+    """The other side of a node: publishes images, and keeps what the node publishes."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: str) -> None:
         self.context = Context()
         rclpy.init(context=self.context)
         self.node = rclpy.create_node("test_camera", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.images = self.node.create_publisher(Image, "image", QoSProfile(depth=10))
+        self.depths = self.node.create_publisher(Image, "depth", QoSProfile(depth=10))
         self.infos = self.node.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=10))
-        self._clients = {kind: self.node.create_client(kind, f"/estimator/{name}") for kind, name in SERVICES.items()}
+        self._clients = {name: self.node.create_client(kind, f"{node}/{name}") for name, kind in SERVICES.items()}
         self._met = False
 
     def collect(self, message_type: Any, topic: str) -> list[Any]:
@@ -135,7 +181,7 @@ class Camera:
 
         return self.until(send_and_ask, what)
 
-    def call(self, service: Any, request: Any) -> Any:
+    def call(self, service: str, request: Any) -> Any:
         """The node's answer to a request to one of SERVICES."""
         if not self._met:
             self._meet()
@@ -152,7 +198,7 @@ class Camera:
         looks from here. Readers are discovered in the order in which they were made, and GetState's was the last:
         once it gets an answer, all will.
         """
-        client = self._clients[GetState]
+        client = self._clients["get_state"]
         deadline = time.monotonic() + PATIENCE_S
         while not self._met:
             assert time.monotonic() < deadline, f"waited {PATIENCE_S} s in vain for the node's state"
@@ -163,12 +209,12 @@ class Camera:
             self._met = future.done()
 
     def state(self) -> str:
-        return str(self.call(GetState, GetState.Request()).current_state.label)
+        return str(self.call("get_state", GetState.Request()).current_state.label)
 
     def transition(self, label: str) -> bool:
         request = ChangeState.Request()
         request.transition.label = label
-        return bool(self.call(ChangeState, request).success)
+        return bool(self.call("change_state", request).success)
 
     def until_listening(self) -> None:
         self.until(lambda: self.images.get_subscription_count(), "the node subscribes")
@@ -180,8 +226,8 @@ class Camera:
 
 
 @contextmanager
-def camera() -> Iterator[Camera]:
-    side = Camera()
+def camera(node: str = "/estimator") -> Iterator[Camera]:
+    side = Camera(node)
     try:
         yield side
     finally:
@@ -208,4 +254,4 @@ def output_after_end(process: subprocess.Popen[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run(lambda: EstimatorNode(build=ScriptedTracker)))
+    sys.exit(run(lambda: EstimatorNode(load_scripted)))

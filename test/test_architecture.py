@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "api": CORE,
 }
-ROS_PACKAGES = re.compile(r"rclpy|rcl_interfaces|builtin_interfaces|\w+_msgs|cv_bridge|tf2_ros|launch|launch_ros")
+ROS_PACKAGES = re.compile(r"rclpy|rcl_interfaces|builtin_interfaces|\w+_(msgs|srvs)|cv_bridge|launch|launch_ros")
 # Homes of developers and of build machines.
 FOREIGN_PATH = re.compile(r"(?<![\w.])/(root|work|home/\w+|Users/\w+)/")
 

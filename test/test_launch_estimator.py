@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,13 @@ pytest.importorskip("launch_ros", reason="needs launch_ros, which comes with an 
 
 import launch
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from launch_ros.utilities import evaluate_parameters
 from ros_support import camera
 
 from category_pose_ros.estimation.estimator import DEFAULT_MODEL
 
 LAUNCH_FILE = Path(__file__).parents[1] / "launch" / "estimator.launch.py"
+TWO_CAMERAS = LAUNCH_FILE.with_name("two_cameras.launch.py")
 CONTRACT = {"image", "camera_info", "depth", "params_file", "namespace"}
 CONTRACT |= {"categories", "method", "device", "rviz", "bag"}
 
@@ -37,7 +40,11 @@ def _installed() -> None:
 @pytest.fixture
 def module() -> ModuleType:
     """The launch file."""
-    spec = importlib.util.spec_from_file_location("estimator_launch", LAUNCH_FILE)
+    return load_module(LAUNCH_FILE)
+
+
+def load_module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.name.replace(".", "_"), path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -62,6 +69,39 @@ def test_the_arguments_choose_what_is_started(module: ModuleType, given: dict[st
     context.launch_configurations.update(defaults | given)
     actions = module.launch_all(context)
     assert [action.node_executable for action in actions if hasattr(action, "node_executable")] == processes
+
+
+def node_of(module: ModuleType, **given: str) -> Any:
+    """The estimator as the launch file describes it."""
+    return module.estimator_node({name: value for name, (value, _) in module.ARGUMENTS.items()} | given)
+
+
+def settings_of(node: Any) -> dict[str, Any]:
+    """What the arguments set on top of the parameter file."""
+    context = launch.LaunchContext()
+    parameters = evaluate_parameters(context, node._Node__parameters)
+    return dict(parameters[-1]) if isinstance(parameters[-1], dict) else {}
+
+
+def test_a_depth_topic_switches_depth_on_and_a_clock_simulated_time(module: ModuleType) -> None:
+    assert settings_of(node_of(module)) == {}
+    assert settings_of(node_of(module, depth="/depth", depth_transport="compressedDepth")) == {
+        "depth_transport": "compressedDepth",
+        "use_depth": True,
+    }
+    assert settings_of(node_of(module, bag="a_bag")) == settings_of(node_of(module, use_sim_time="true"))
+    assert settings_of(node_of(module, categories="mug, can")) == {"categories": ("mug", "can")}
+
+
+def test_each_of_two_cameras_has_its_estimator_in_its_namespace() -> None:
+    module = load_module(TWO_CAMERAS)
+    context = launch.LaunchContext()
+    defaults = {name: value for name, (value, _) in module.ARGUMENTS.items()}
+    context.launch_configurations.update(defaults | {"cameras": "head, hand", "image": "color/image_raw"})
+    included = [dict(item.launch_arguments) for item in module.estimators(context)]
+    assert [item["namespace"] for item in included] == ["head", "hand"]
+    assert all(item["image"] == "color/image_raw" for item in included)
+    assert all(set(item) <= set(load_module(LAUNCH_FILE).ARGUMENTS) for item in included)
 
 
 @pytest.mark.skipif(shutil.which("ros2") is None, reason="needs the ros2 command")

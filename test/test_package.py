@@ -15,7 +15,7 @@ PACKAGE = ROOT / "category_pose_ros"
 # Modules that are not named as the distribution that holds them.
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "yaml": "pyyaml"}
 # Comes with ROS, named in package.xml.
-FROM_ROS = re.compile(r"rclpy|rcl_interfaces|builtin_interfaces|ament_index_python|\w+_msgs|cv_bridge|tf2_ros")
+FROM_ROS = re.compile(r"rclpy|rcl_interfaces|builtin_interfaces|ament_index_python|\w+_(msgs|srvs)|cv_bridge")
 
 
 def test_package_xml_has_the_version_of_the_package() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import types
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from geometry_msgs.msg import Pose, PoseWithCovariance, Vector3
-from ros_support import image_message, info_message, make_track
+import vision_msgs_stand_in
+from geometry_msgs.msg import Vector3
+from ros_support import depth_message, image_message, info_message, make_track
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
@@ -24,6 +25,7 @@ from category_pose_ros.ros.conversions import (
     frame_from_messages,
     pose_array,
     pose_message,
+    registered_depth,
     transforms,
 )
 from category_pose_ros.ros.markers import MarkerBoard, tracks_from_markers
@@ -42,6 +44,21 @@ def test_a_frame_has_the_pixels_the_camera_and_the_stamp() -> None:
 def test_an_image_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"image: expected the 640x480 of camera_info, got 64x48"):
         frame_from_messages(image_message(), info_message(640, 480))
+
+
+def test_depth_of_the_frame_and_size_of_the_image_is_registered_to_it() -> None:
+    camera, header = camera_from_info(info_message()), image_message().header
+    np.testing.assert_allclose(registered_depth(depth_message(millimetres=1250), header, camera), 1.25)
+
+
+def test_depth_of_another_frame_or_size_is_refused() -> None:
+    camera, header = camera_from_info(info_message()), image_message().header
+    elsewhere = depth_message()
+    elsewhere.header.frame_id = "depth_optical"
+    with pytest.raises(ValueError, match=r"depth\.header\.frame_id: expected .* 'camera_optical', got 'depth_optical'"):
+        registered_depth(elsewhere, header, camera)
+    with pytest.raises(ValueError, match=r"depth: expected the size of the image, 640x480, got 64x48"):
+        registered_depth(depth_message(), header, camera_from_info(info_message(640, 480)))
 
 
 def changed(**fields: Any) -> CameraInfo:
@@ -68,9 +85,13 @@ def test_what_is_no_calibration_is_refused_by_the_name_of_its_field(fields: dict
         camera_from_info(changed(**fields))
 
 
-def test_distortion_is_taken_over_and_rectified_images_have_none() -> None:
-    info = changed(distortion_model="rational_polynomial", d=[0.1] * 8)
-    assert camera_from_info(info).distortion == (0.1,) * 8
+@pytest.mark.parametrize(
+    ("model", "count"), [("plumb_bob", 4), ("plumb_bob", 5), ("rational_polynomial", 8), ("equidistant", 4)]
+)
+def test_distortion_is_taken_over_and_rectified_images_have_none(model: str, count: int) -> None:
+    info = changed(distortion_model=model, d=[0.1] * count)
+    camera = camera_from_info(info)
+    assert (camera.distortion_model, camera.distortion) == (model, (0.1,) * count)
     rectified = camera_from_info(info, rectified=True)
     assert not rectified.is_distorted
     assert (rectified.fx, rectified.fy, rectified.cx, rectified.cy) == (50.0, 51.0, 30.5, 22.5)
@@ -89,6 +110,13 @@ def test_region_of_interest_comes_before_binning() -> None:
     expected = (full.project(point) - torch.tensor([8.0, 4.0]) + 0.5) / 2 - 0.5
     assert (camera.width, camera.height) == (20, 10)
     torch.testing.assert_close(camera.project(point), expected)
+
+
+def test_rectified_images_have_regions_and_binning_too() -> None:
+    roi = RegionOfInterest(x_offset=8, y_offset=4, width=40, height=20)
+    camera = camera_from_info(changed(roi=roi, binning_x=2, binning_y=2), rectified=True)
+    assert (camera.width, camera.height, camera.fx, camera.fy) == (20, 10, 25.0, 25.5)
+    assert (camera.cx, camera.cy) == ((30.5 - 8 + 0.5) / 2 - 0.5, (22.5 - 4 + 0.5) / 2 - 0.5)
 
 
 def test_quaternions_are_in_the_order_of_ros() -> None:
@@ -110,26 +138,12 @@ def test_poses_and_transforms_keep_header_and_order() -> None:
     assert moved[0].transform.rotation == poses.poses[0].orientation
 
 
-class Detection3D:
-    def __init__(self, header: Header, id: str) -> None:  # noqa: A002
-        self.header, self.id, self.results = header, id, []
-        self.bbox = types.SimpleNamespace(center=Pose(), size=Vector3())
-
-
-class ObjectHypothesisWithPose:
-    def __init__(self) -> None:
-        self.hypothesis = types.SimpleNamespace(class_id="", score=0.0)
-        self.pose = PoseWithCovariance()
+def test_frames_of_a_node_in_a_namespace_carry_it() -> None:
+    assert transforms(HEADER, [make_track(3)], "/robot/left")[0].child_frame_id == "robot/left/mug_3"
 
 
 def test_detections_carry_category_score_size_covariance_and_id() -> None:
-    # Stands in for vision_msgs 4, which comes with ROS installations alone; same names, same nesting.
-    messages = types.SimpleNamespace(
-        Detection3D=Detection3D,
-        ObjectHypothesisWithPose=ObjectHypothesisWithPose,
-        Detection3DArray=types.SimpleNamespace,
-    )
-    array = detection_array(HEADER, [make_track(3), make_track(5)], messages)
+    array = detection_array(HEADER, [make_track(3), make_track(5)], vision_msgs_stand_in)
     assert [detection.id for detection in array.detections] == ["3", "5"]
     detection = array.detections[0]
     assert detection.bbox.size == Vector3(x=0.12, y=0.08, z=0.1)
@@ -158,3 +172,24 @@ def test_markers_of_objects_that_are_gone_are_deleted_once() -> None:
     assert sorted((marker.ns, marker.id) for marker in deleted) == [("axes", 1), ("box", 1), ("label", 1)]
     assert all(marker.action == Marker.ADD for marker in board.update(HEADER, [make_track(2)]).markers)
     assert len(board.update(HEADER, []).markers) == 3
+
+
+def test_what_is_less_visible_is_fainter_but_never_gone() -> None:
+    track = make_track(1)
+    seen = [replace(track, estimate=replace(track.estimate, visible_fraction=share)) for share in (0.0, 0.5, 1.0)]
+    alphas = [MarkerBoard().update(HEADER, [item]).markers[0].color.a for item in seen]
+    assert 0.1 < alphas[0] < alphas[1] < alphas[2] < 1
+
+
+def test_the_label_says_category_id_and_score() -> None:
+    labels = [marker for marker in MarkerBoard().update(HEADER, [make_track(12)]).markers if marker.ns == "label"]
+    assert [label.text for label in labels] == ["mug 12 0.88"]
+
+
+def test_clearing_deletes_in_the_frame_in_which_the_markers_are_shown() -> None:
+    board = MarkerBoard()
+    board.update(HEADER, [make_track(1)])
+    deleted = board.clear().markers
+    assert len(deleted) == 3
+    assert all(marker.header == HEADER and marker.action == Marker.DELETE for marker in deleted)
+    assert board.clear().markers == []

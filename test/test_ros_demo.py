@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 import ros_support
-from ros_support import make_track
+from ros_support import FIRST_TRACK_ID, make_track
 
 from category_pose_ros import Camera, Frame
 from category_pose_ros.data.bag_writer import write_bag
@@ -83,7 +83,7 @@ def test_the_demo_reports_and_leaves_its_files(tmp_path: Path) -> None:
     with (tmp_path / "out" / "poses.csv").open() as file:
         poses = list(csv.DictReader(file))
     assert len(poses) == 2 * answered
-    assert {row["track_id"] for row in poses} == {"1", "2"}
+    assert {row["track_id"] for row in poses} == {str(FIRST_TRACK_ID), str(FIRST_TRACK_ID + 1)}
     with av.open(str(tmp_path / "out" / "overlay.mp4")) as video:
         assert sum(1 for _ in video.decode(video=0)) == answered
     assert (tmp_path / "out" / "overlay.png").stat().st_size > 0

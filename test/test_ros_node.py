@@ -16,6 +16,7 @@ from geometry_msgs.msg import PoseArray
 from lifecycle_msgs.msg import State
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
+from rclpy.qos import qos_profile_sensor_data
 from ros_support import Camera, camera, image_message, info_message, node_process, output_after_end
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -41,7 +42,7 @@ def set_parameter(side: Camera, name: str, **value: Any) -> Any:
         "string_array_value": ParameterType.PARAMETER_STRING_ARRAY,
     }[next(iter(value))]
     request = SetParameters.Request(parameters=[Parameter(name=name, value=ParameterValue(type=kind, **value))])
-    return side.call(SetParameters, request).results[0]
+    return side.call("set_parameters", request).results[0]
 
 
 def dropped(diagnostics: list[DiagnosticArray], reason: str) -> int:
@@ -163,11 +164,11 @@ def test_nothing_comes_out_of_an_inactive_node(side: Camera) -> None:
 
 def test_every_setting_is_a_described_parameter(side: Camera) -> None:
     with node_process():
-        names = side.call(ListParameters, ListParameters.Request()).result.names
+        names = side.call("list_parameters", ListParameters.Request()).result.names
         settings = {item.name: item for item in describe(NodeConfig)}
         assert set(settings) <= set(names)
         request = DescribeParameters.Request(names=list(settings))
-        for item in side.call(DescribeParameters, request).descriptors:
+        for item in side.call("describe_parameters", request).descriptors:
             assert item.description == settings[item.name].description
             ranged = settings[item.name].minimum is not None
             assert bool(item.floating_point_range or item.integer_range) == ranged
@@ -181,14 +182,14 @@ def test_parameters_change_while_running_or_are_refused_with_the_reason(side: Ca
         side.send_until(image_message(), lambda: poses[-1].poses == [], "the new threshold counts")
         refused = set_parameter(side, "method", string_value="neural_mesh_2")
         assert "method: expected one of" in refused.reason
-        refused = set_parameter(side, "device", string_value="cpu")
-        assert refused.reason == "device: can only change while unconfigured"
+        refused = set_parameter(side, "image_transport", string_value="compressed")
+        assert refused.reason == "image_transport: can only change while unconfigured"
         refused = set_parameter(side, "estimator.score_threshold", double_value=1.5)
         assert not refused.successful
         assert "1" in refused.reason
         assert side.transition("deactivate")
         assert side.transition("cleanup")
-        assert set_parameter(side, "device", string_value="cpu").successful
+        assert set_parameter(side, "image_transport", string_value="compressed").successful
         assert set_parameter(side, "categories", string_array_value=["mug"]).successful
         assert set_parameter(side, "categories", string_array_value=[]).successful
 
@@ -210,6 +211,23 @@ def test_a_node_that_cannot_start_says_why_and_fails(argument: str, expected: st
     assert "Traceback" not in printed
 
 
+def test_categories_change_while_running_and_unknown_ones_are_refused(side: Camera) -> None:
+    markers = side.collect(MarkerArray, "/estimator/markers")
+
+    def category() -> str | None:
+        tracks = tracks_from_markers(markers[-1]) if markers else []
+        return tracks[0].estimate.category if tracks else None
+
+    with node_process():
+        side.send_until(image_message(), lambda: category() == "mug", "a mug is seen")
+        assert set_parameter(side, "categories", string_array_value=["can"]).successful
+        side.send_until(image_message(), lambda: category() == "can", "a can is seen")
+        refused = set_parameter(side, "categories", string_array_value=["dragon"])
+        assert refused.reason == "categories: expected one of mug, can, got 'dragon'"
+        markers.clear()
+        side.send_until(image_message(), lambda: category() == "can", "the node goes on as before")
+
+
 def test_a_failed_configuration_leaves_a_node_that_can_be_configured_again(side: Camera) -> None:
     with node_process("-p", "autostart:=false", "-p", "categories:=['dragon']"):
         assert not side.transition("configure")
@@ -219,11 +237,38 @@ def test_a_failed_configuration_leaves_a_node_that_can_be_configured_again(side:
 
 
 def test_quality_of_service_and_names_can_be_overridden(side: Camera) -> None:
-    poses = side.collect(PoseArray, "/robot/estimator/poses")
+    poses: list[PoseArray] = []
+    side.node.create_subscription(PoseArray, "/robot/estimator/poses", poses.append, qos_profile_sensor_data)
     reliable = "qos_overrides./image.subscription.reliability:=reliable"
-    arguments = ["-p", reliable, "-r", "__ns:=/robot", "-r", "image:=/image", "-r", "camera_info:=/camera_info"]
+    best_effort = "qos_overrides./robot/estimator/poses.publisher.reliability:=best_effort"
+    arguments = [
+        "-p",
+        reliable,
+        "-p",
+        best_effort,
+        "-r",
+        "__ns:=/robot",
+        "-r",
+        "image:=/image",
+        "-r",
+        "camera_info:=/camera_info",
+    ]
     with node_process(*arguments) as process:
         side.send_until(image_message(), lambda: poses, "poses come")
-        endpoint = side.node.get_subscriptions_info_by_topic("/image")[0]
-        assert endpoint.qos_profile.reliability.name == "RELIABLE"
+        reliabilities = {
+            topic: side.node.get_subscriptions_info_by_topic(topic)[0].qos_profile.reliability.name
+            for topic in ("/image", "/camera_info")
+        }
+        assert reliabilities == {"/image": "RELIABLE", "/camera_info": "BEST_EFFORT"}
+        published = side.node.get_publishers_info_by_topic("/robot/estimator/poses")[0]
+        assert published.qos_profile.reliability.name == "BEST_EFFORT"
         assert process.poll() is None
+
+
+def test_an_override_of_the_image_leaves_depth_as_it_was(side: Camera) -> None:
+    reliable = "qos_overrides./camera_info.subscription.reliability:=reliable"
+    with node_process("-p", reliable, "-p", "use_depth:=true"):
+        side.until_listening()
+        for topic, expected in (("/camera_info", "RELIABLE"), ("/depth", "BEST_EFFORT"), ("/image", "BEST_EFFORT")):
+            endpoint = side.node.get_subscriptions_info_by_topic(topic)[0]
+            assert endpoint.qos_profile.reliability.name == expected

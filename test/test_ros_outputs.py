@@ -6,16 +6,19 @@ import sys
 import types
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
+import vision_msgs_stand_in
 from geometry_msgs.msg import PoseArray, TransformStamped
+from rclpy.lifecycle import LifecycleNode
+from rclpy.logging import get_logger
 from rclpy.qos import QoSProfile
 from ros_support import (
     HEIGHT,
     WIDTH,
-    ScriptedTracker,
     camera,
     compressed_message,
     image_message,
@@ -25,22 +28,129 @@ from ros_support import (
 )
 from sensor_msgs.msg import CompressedImage, Image
 
+from category_pose_ros import Camera, Frame
+from category_pose_ros.data.messages import rgb_from_compressed
+from category_pose_ros.ros import outputs as outputs_module
 from category_pose_ros.ros.images import rgb_from_image
-from category_pose_ros.ros.node import EstimatorNode
 from category_pose_ros.ros.outputs import Outputs
 from category_pose_ros.ros.pipeline import Answer
 
 STAMP_NS = 3_000_000_004
+HEADER = image_message(stamp_ns=STAMP_NS).header
 
 
-def test_the_overlay_is_drawn_for_those_who_listen() -> None:
+class RecordingPublisher:
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.listeners = 0
+
+    def publish(self, message: Any) -> None:
+        self.sent.append(message)
+
+    def get_subscription_count(self) -> int:
+        return self.listeners
+
+
+class RecordingNode:
+    """Publishes into lists: messages of packages that are not installed cannot go over DDS."""
+
+    def __init__(self, namespace: str) -> None:
+        self.publishers: dict[str, RecordingPublisher] = {}
+        self.get_namespace = lambda: namespace
+
+    def create_lifecycle_publisher(self, _: Any, topic: str, *__: Any, **___: Any) -> RecordingPublisher:
+        return self.publishers.setdefault(topic, RecordingPublisher())
+
+    def get_logger(self) -> Any:
+        return get_logger("recording")
+
+
+def record(*answers: Answer, namespace: str = "/", publish_tf: bool = True) -> dict[str, list[Any]]:
+    """What is published of answers, by topic."""
+    node: Any = RecordingNode(namespace)
+    outputs = Outputs(node, publish_tf)
+    for answer in answers:
+        outputs.publish(HEADER, answer)
+    return {topic: publisher.sent for topic, publisher in node.publishers.items()}
+
+
+def answer(*track_ids: int) -> Answer:
+    frame = Frame(np.zeros((HEIGHT, WIDTH, 3), np.uint8), Camera(60.0, 60.0, 31.5, 23.5, WIDTH, HEIGHT))
+    return Answer(frame, [make_track(track_id) for track_id in track_ids])
+
+
+@pytest.fixture
+def _vision_msgs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vision_msgs", types.ModuleType("vision_msgs"))
+    monkeypatch.setitem(sys.modules, "vision_msgs.msg", vision_msgs_stand_in)
+
+
+@pytest.fixture
+def _tf2_msgs(monkeypatch: pytest.MonkeyPatch) -> None:
+    messages: Any = types.ModuleType("tf2_msgs.msg")
+    messages.TFMessage = types.SimpleNamespace
+    monkeypatch.setitem(sys.modules, "tf2_msgs", types.ModuleType("tf2_msgs"))
+    monkeypatch.setitem(sys.modules, "tf2_msgs.msg", messages)
+
+
+@pytest.mark.usefixtures("_vision_msgs")
+def test_detections_have_header_and_order_of_the_poses_and_stable_ids() -> None:
+    sent = record(answer(4, 2), answer(2, 9), answer())
+    for poses, detections in zip(sent["~/poses"], sent["~/detections"], strict=True):
+        assert detections.header == poses.header == HEADER
+        assert [item.bbox.center for item in detections.detections] == poses.poses
+    assert [[item.id for item in array.detections] for array in sent["~/detections"]] == [["4", "2"], ["2", "9"], []]
+
+
+@pytest.mark.usefixtures("_tf2_msgs")
+def test_transforms_go_out_under_the_names_of_the_tracks() -> None:
+    sent = record(answer(4), answer())
+    assert len(sent["/tf"]) == 1  # nothing to say of an empty scene
+    moved: list[TransformStamped] = sent["/tf"][0].transforms
+    assert [(item.header, item.child_frame_id) for item in moved] == [(HEADER, "mug_4")]
+
+
+@pytest.mark.usefixtures("_tf2_msgs")
+def test_transforms_of_two_cameras_have_different_names() -> None:
+    assert record(answer(4), namespace="/left")["/tf"][0].transforms[0].child_frame_id == "left/mug_4"
+
+
+@pytest.mark.usefixtures("_tf2_msgs")
+def test_transforms_can_be_switched_off() -> None:
+    assert "/tf" not in record(answer(4), publish_tf=False)
+
+
+def test_packages_that_are_missing_are_named_once_and_the_rest_is_published(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("vision_msgs", "vision_msgs.msg", "tf2_msgs", "tf2_msgs.msg"):
+        monkeypatch.setitem(sys.modules, name, None)
+    sent = record(answer(1), answer(1))
+    assert set(sent) == {"~/poses", "~/markers", "~/overlay", "~/overlay/compressed"}
+    printed = "".join(capfd.readouterr())
+    assert printed.count("vision_msgs is not installed, ~/detections is not published") == 1
+    assert printed.count("tf2_msgs is not installed, /tf is not published") == 1
+
+
+def test_nothing_is_drawn_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs_module, "_drawn", lambda _: pytest.fail("drawn"))
+    sent = record(answer(1))
+    assert sent["~/overlay"] == sent["~/overlay/compressed"] == []
+
+
+@pytest.mark.parametrize("message_type", [Image, CompressedImage])
+def test_the_overlay_is_drawn_for_those_who_listen(message_type: Any) -> None:
+    topic, decode = {
+        Image: ("/estimator/overlay", rgb_from_image),
+        CompressedImage: ("/estimator/overlay/compressed", rgb_from_compressed),
+    }[message_type]
     with camera() as side, node_process():
-        overlays = side.collect(Image, "/estimator/overlay")
+        overlays = side.collect(message_type, topic)
         side.send_until(image_message(1, STAMP_NS), lambda: overlays, "an overlay comes")
-    assert overlays[0].header == image_message(1, STAMP_NS).header
-    drawn = rgb_from_image(overlays[0])
+    assert overlays[0].header == HEADER
+    drawn = decode(overlays[0])
     assert drawn.shape == (HEIGHT, WIDTH, 3)
-    assert (drawn[1:] > 0).any()  # the image itself is black below its first row
+    assert (drawn[1:] > 20).any()  # the image itself is black below its first row
 
 
 def test_compressed_images_are_subscribed_to_beside_the_remapped_name() -> None:
@@ -56,26 +166,15 @@ def test_compressed_images_are_subscribed_to_beside_the_remapped_name() -> None:
 
         side.until(send, "poses come")
     assert len(poses[0].poses) == 2
-    assert poses[0].header == image_message(2, STAMP_NS).header
+    assert poses[0].header == HEADER
 
 
-def test_transforms_go_out_where_tf2_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[TransformStamped] = []
-
-    class Broadcaster:
-        def __init__(self, node: EstimatorNode) -> None:
-            self.pub_tf = node.create_publisher(TransformStamped, "/tf_stand_in", 1)
-
-        def sendTransform(self, transforms: list[TransformStamped]) -> None:  # noqa: N802
-            sent.extend(transforms)
-
-    monkeypatch.setitem(sys.modules, "tf2_ros", types.SimpleNamespace(TransformBroadcaster=Broadcaster))
+def test_what_is_advertised_is_taken_back() -> None:
     with camera() as side:
-        node = EstimatorNode(build=ScriptedTracker, context=side.context)
+        node = LifecycleNode("advertiser", context=side.context)
+        before = len(list(node.publishers))
         outputs = Outputs(node, publish_tf=True)
-        frame: Any = types.SimpleNamespace()
-        outputs.publish(image_message().header, Answer(frame, [make_track(4)]))
-        outputs.publish(image_message().header, Answer(frame, []))
+        assert len(list(node.publishers)) > before
         outputs.destroy()
+        assert len(list(node.publishers)) == before
         node.destroy_node()
-    assert [(item.header.frame_id, item.child_frame_id) for item in sent] == [("camera_optical", "mug_4")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,12 +16,12 @@ MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
 def test_the_manifest_names_every_ros_package_that_is_imported() -> None:
     files = [*(ROOT / "category_pose_ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]
     sources = "\n".join(path.read_text(encoding="utf-8") for path in files)
-    ros = r"rclpy|rcl_interfaces|builtin_interfaces|\w+_msgs|cv_bridge|tf2_ros|launch|launch_ros|ament_index_python"
+    ros = r"rclpy|rcl_interfaces|builtin_interfaces|\w+_msgs|\w+_srvs|cv_bridge|launch|launch_ros|ament_index_python"
     imported = set(re.findall(rf"^\s*(?:from|import) ({ros})\b", sources, re.M))
     imported |= set(re.findall(rf'_optional\("({ros})', sources))
     named = {item.text for item in MANIFEST if item.tag.endswith("depend")}
     assert imported <= named, f"package.xml lacks {', '.join(sorted(imported - named))}"
-    assert {"vision_msgs", "tf2_ros", "cv_bridge"} <= imported
+    assert {"vision_msgs", "tf2_msgs", "cv_bridge"} <= imported
 
 
 def test_the_package_is_marked_for_the_resource_index() -> None:
@@ -37,3 +38,19 @@ def test_rviz_shows_overlay_markers_poses_and_frames_of_the_node() -> None:
     }
     assert {name: displays[name]["Topic"]["Value"] for name in topics} == topics
     assert "rviz_default_plugins/TF" in displays
+
+
+def test_foxglove_shows_panels_that_are_laid_out_on_topics_of_the_node() -> None:
+    layout = json.loads((ROOT / "foxglove" / "estimator.json").read_text(encoding="utf-8"))
+    text = json.dumps(layout["layout"])
+    assert all(f'"{panel}"' in text for panel in layout["configById"])
+    topics = set(re.findall(r"/estimator/[a-z/]+", json.dumps(layout["configById"])))
+    assert topics == {"/estimator/overlay/compressed", "/estimator/markers", "/estimator/poses"}
+
+
+def test_every_launch_configuration_and_layout_file_is_installed() -> None:
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    for folder in ("launch", "config", "rviz", "foxglove"):
+        for path in (ROOT / folder).iterdir():
+            if path.is_file():
+                assert f'"{folder}/{path.name}"' in setup, f"setup.py does not install {path.name}"

@@ -70,13 +70,15 @@ def test_wrong_values_are_refused_by_name(name: str, value: Any, expected: str) 
         with_values(NodeConfig(), {name: value})
 
 
-def test_once_configured_only_estimator_and_tracker_change() -> None:
+def test_once_configured_everything_changes_but_how_the_node_is_connected() -> None:
     config = NodeConfig()
-    request = [Parameter("method", value="neural_mesh"), Parameter("estimator.score_threshold", value=0.25)]
-    assert changed_config(config, request, configured=True).estimator.score_threshold == 0.25
-    with pytest.raises(ValueError, match="device: can only change while unconfigured"):
-        changed_config(config, [Parameter("device", value="cpu")], configured=True)
-    assert changed_config(config, [Parameter("device", value="cpu")], configured=False).device == "cpu"
+    request = [Parameter("categories", value=["mug"]), Parameter("estimator.score_threshold", value=0.25)]
+    changed = changed_config(config, request, configured=True)
+    assert (changed.categories, changed.estimator.score_threshold) == (("mug",), 0.25)
+    for name, value in (("image_transport", "compressed"), ("use_depth", True), ("pairing.slop_s", 0.5)):
+        with pytest.raises(ValueError, match=f"{name}: can only change while unconfigured"):
+            changed_config(config, [Parameter(name, value=value)], configured=True)
+        assert changed_config(config, [Parameter(name, value=value)], configured=False) != config
     assert changed_config(config, [Parameter("use_sim_time", value=True)], configured=True) == config
 
 

@@ -67,7 +67,6 @@ def rgb_from_image(message: Any, convert: Callable[[Any, str], Rgb] = to_rgb8) -
     if encoding not in _ENCODINGS:
         known = ", ".join([*_ENCODINGS, *_NEWER_NAMES])
         raise ValueError(f"image.encoding: expected one of {known}, got {message.encoding!r}")
-    _check_layout(message, encoding)
     try:
         return convert(_normalised(message, encoding), encoding)
     except cv2.error as error:
@@ -121,42 +120,61 @@ def camera_from_info(info: Any, rectified: bool = False) -> Camera:
         raise ValueError(f"camera_info.{where}{error}") from error
 
 
-def _check_layout(message: Any, encoding: str) -> None:
+def unpadded(message: Any, pixel_bytes: int, channel_bytes: int, name: str = "image") -> npt.NDArray[np.uint8]:
+    """The rows of a raw image without their padding, in this machine's byte order.
+
+    Args:
+        message: a sensor_msgs/Image.
+        pixel_bytes, channel_bytes: size of a pixel and of one of its numbers.
+        name: what errors call the message.
+
+    Returns:
+        (height, width * pixel_bytes) uint8; it may share the message's memory.
+
+    Raises:
+        ValueError: sizes that contradict each other.
+    """
+    row_bytes = int(message.width) * pixel_bytes
+    _check_layout(message, row_bytes, name)
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, :row_bytes]
+    if not _is_swapped(message, channel_bytes):
+        return rows
+    return rows.reshape(message.height, -1, channel_bytes)[..., ::-1].reshape(message.height, row_bytes)
+
+
+def _check_layout(message: Any, row_bytes: int, name: str) -> None:
     size = f"{message.width}x{message.height}"
     if not message.width or not message.height:
-        raise ValueError(f"image: expected a width and height above zero, got {size}")
-    if encoding.startswith("yuv422") and message.width % 2:
-        raise ValueError(f"image.width: expected an even number for {message.encoding}, got {message.width}")
-    row_bytes = _row_bytes(message, encoding)
+        raise ValueError(f"{name}: expected a width and height above zero, got {size}")
+    what = f"{size} {message.encoding}"
     if message.step < row_bytes:
-        raise ValueError(f"image.step: expected at least {row_bytes} for {size} {message.encoding}, got {message.step}")
+        raise ValueError(f"{name}.step: expected at least {row_bytes} for {what}, got {message.step}")
     if len(message.data) != message.height * message.step:
         raise ValueError(
-            f"image.data: expected {message.height * message.step} bytes for {size} {message.encoding} "
+            f"{name}.data: expected {message.height * message.step} bytes for {what} "
             f"with step {message.step}, got {len(message.data)}"
         )
 
 
-def _row_bytes(message: Any, encoding: str) -> int:
-    channel_bytes, channels = _ENCODINGS[encoding]
-    return int(message.width) * channel_bytes * channels
+def _is_swapped(message: Any, channel_bytes: int) -> bool:
+    return channel_bytes > 1 and bool(message.is_bigendian) != (sys.byteorder == "big")
 
 
 def _normalised(message: Any, encoding: str) -> Any:
     """The same image without row padding, in this machine's byte order, under the encoding's older name."""
-    row_bytes = _row_bytes(message, encoding)
-    swapped = _ENCODINGS[encoding][0] == 2 and bool(message.is_bigendian) != (sys.byteorder == "big")
-    if message.step == row_bytes and not swapped and message.encoding == encoding:
+    channel_bytes, channels = _ENCODINGS[encoding]
+    if encoding.startswith("yuv422") and message.width % 2:
+        raise ValueError(f"image.width: expected an even number for {message.encoding}, got {message.width}")
+    data = unpadded(message, channel_bytes * channels, channel_bytes)
+    is_normal = message.step == data.shape[1] and not _is_swapped(message, channel_bytes)
+    if is_normal and message.encoding == encoding:
         return message
-    data = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, :row_bytes]
-    if swapped:
-        data = data.reshape(message.height, -1, 2)[..., ::-1]
     return SimpleNamespace(
         header=message.header,
         height=message.height,
         width=message.width,
         encoding=encoding,
-        step=row_bytes,
+        step=data.shape[1],
         is_bigendian=int(sys.byteorder == "big"),
         data=np.ascontiguousarray(data).ravel(),
     )

@@ -11,6 +11,7 @@ from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion, TransformStamp
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from category_pose_ros.data.depth_messages import Depth, depth_from_message
 from category_pose_ros.data.messages import camera_from_info, rgb_from_compressed, stamp_ns
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.records import Frame, Track
@@ -32,6 +33,29 @@ def frame_from_messages(image: Image | CompressedImage, info: CameraInfo, rectif
     if (width, height) != (camera.width, camera.height):
         raise ValueError(f"image: expected the {camera.width}x{camera.height} of camera_info, got {width}x{height}")
     return Frame(rgb, camera, stamp_ns=stamp_ns(image.header))
+
+
+def registered_depth(message: Image | CompressedImage, image: Header, camera: Camera) -> Depth:
+    """The depth of an image, (H, W) float32 metres, 0 where there is none.
+
+    Args:
+        message: its depth image.
+        image: header of the image.
+        camera: of the image.
+
+    Raises:
+        ValueError: not a depth image, or one that is not registered to the image: of another frame or size.
+    """
+    if message.header.frame_id != image.frame_id:
+        raise ValueError(
+            f"depth.header.frame_id: expected that of the image, {image.frame_id!r}, got {message.header.frame_id!r}; "
+            "subscribe to depth that is registered to the image"
+        )
+    depth = depth_from_message(message)
+    height, width = depth.shape
+    if (width, height) != (camera.width, camera.height):
+        raise ValueError(f"depth: expected the size of the image, {camera.width}x{camera.height}, got {width}x{height}")
+    return depth
 
 
 def info_from_camera(camera: Camera, header: Header) -> CameraInfo:
@@ -62,12 +86,18 @@ def pose_array(header: Header, tracks: Sequence[Track]) -> PoseArray:
     return PoseArray(header=header, poses=[pose_message(track.estimate.camera_from_object) for track in tracks])
 
 
-def transforms(header: Header, tracks: Sequence[Track]) -> list[TransformStamped]:
-    """camera_from_object of every track; the child frame is `<category>_<track id>`."""
+def transforms(header: Header, tracks: Sequence[Track], namespace: str = "/") -> list[TransformStamped]:
+    """camera_from_object of every track.
+
+    The child frame is `<category>_<track id>`. That of a node in a namespace has the namespace before it, as two
+    nodes side by side would otherwise give two objects one name.
+    """
+    prefix = f"{namespace}/".lstrip("/")
     result = []
     for track in tracks:
         translation, rotation = _parts(track.estimate.camera_from_object)
-        message = TransformStamped(header=header, child_frame_id=f"{track.estimate.category}_{track.track_id}")
+        name = f"{prefix}{track.estimate.category}_{track.track_id}"
+        message = TransformStamped(header=header, child_frame_id=name)
         message.transform.translation = Vector3(**translation)
         message.transform.rotation = Quaternion(**rotation)
         result.append(message)

@@ -1,4 +1,4 @@
-"""How the node is doing: counts, rate and latency, as a diagnostic message."""
+"""How the node is doing: counts, rates and latency, as a diagnostic message."""
 
 from __future__ import annotations
 
@@ -8,54 +8,107 @@ from collections import Counter, deque
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-_WINDOW_S = 10.0  # rate and latency are those of the last so many seconds
-_SILENT_S = 3.0  # an active node that answered nothing for so long is worth a warning
+_WINDOW_S = 10.0  # rates and latency are those of the last so many seconds
+_SILENT_S = 3.0  # an active node that hears or says nothing for so long is worth a word
 
 
 class Health:
-    """Counts frames from arrival to answer. Times are `time.monotonic()` in seconds."""
+    """Counts frames from arrival to answer. Times are `time.monotonic()` in seconds.
+
+    Attributes:
+        received, answered: images that came, and those whose poses were published.
+        dropped: images that were not used, by reason.
+        unpaired: images whose depth did not come, and which were not used for that.
+        refused_depths: depth images that did not fit their image, which was used without.
+        tracks: objects in the newest answer.
+        lost: objects that the tracker remembers, but did not see in it.
+    """
 
     def __init__(self) -> None:
         self.received = 0
         self.answered = 0
         self.dropped: Counter[str] = Counter()
+        self.unpaired = 0
+        self.refused_depths = 0
+        self.tracks = 0
+        self.lost = 0
+        self._arrivals: deque[float] = deque()
         self._answers: deque[tuple[float, float]] = deque()  # (when, latency)
+        self._watched_since = 0.0
+
+    def watch(self) -> None:
+        """From now on silence is a fault; the objects of an earlier time are forgotten."""
+        self.tracks = self.lost = 0
+        self._watched_since = time.monotonic()
+
+    def image(self) -> None:
+        """Count an image that arrived."""
+        self.received += 1
+        self._arrivals.append(time.monotonic())
 
     def drop(self, reason: str) -> None:
         """Count a frame that gets no answer."""
         self.dropped[reason] += 1
 
-    def answer(self, received_s: float) -> None:
-        """Count an answered frame that had arrived at `received_s`."""
+    def answer(self, received_s: float, tracks: int, lost: int) -> None:
+        """Count an answered frame that had arrived at `received_s`, and keep how many objects it has."""
         now = time.monotonic()
         self.answered += 1
         self._answers.append((now, now - received_s))
-        self._forget(now)
+        self.tracks, self.lost = tracks, lost
 
     def status(self, name: str, state: str, properties: dict[str, str]) -> DiagnosticStatus:
-        """The diagnostic status; `state` is the lifecycle state, `properties` are appended as they are."""
+        """The diagnostic status.
+
+        Args:
+            name: of the node.
+            state: of the life cycle, or "disabled"; only of an active node silence is a fault.
+            properties: appended as they are.
+        """
         now = time.monotonic()
         self._forget(now)
-        rate = (len(self._answers) - 1) / (now - self._answers[0][0]) if len(self._answers) > 1 else 0.0
+        level, message = self._verdict(now) if state == "active" else (DiagnosticStatus.OK, state)
+        values = [KeyValue(key=key, value=value) for key, value in (self._values(state, now) | properties).items()]
+        return DiagnosticStatus(name=name, level=level, message=message, values=values)
+
+    def _verdict(self, now: float) -> tuple[bytes, str]:
+        if self._is_silent(self._arrivals[-1] if self._arrivals else 0.0, now):
+            return DiagnosticStatus.STALE, "active, but no image came of late"
+        if self._is_silent(self._answers[-1][0] if self._answers else 0.0, now):
+            return DiagnosticStatus.WARN, "active, images come, but none was answered of late"
+        return DiagnosticStatus.OK, f"active, {self._output_rate(now):.1f} Hz"
+
+    def _is_silent(self, last: float, now: float) -> bool:
+        return now - max(last, self._watched_since) > _SILENT_S
+
+    def _values(self, state: str, now: float) -> dict[str, str]:
         latencies_ms = [1e3 * latency for _, latency in self._answers]
         p50, p95 = np.percentile(latencies_ms, [50, 95]) if latencies_ms else (float("nan"), float("nan"))
-        values = {
+        return {
             "state": state,
-            "rate [Hz]": f"{rate:.1f}",
+            "input rate [Hz]": f"{_rate(self._arrivals, now):.1f}",
+            "output rate [Hz]": f"{self._output_rate(now):.1f}",
             "latency p50 [ms]": f"{p50:.0f}",
             "latency p95 [ms]": f"{p95:.0f}",
             "frames received": str(self.received),
             "frames answered": str(self.answered),
             **{f"frames dropped, {reason}": str(self.dropped[reason]) for reason in sorted(self.dropped)},
-            **properties,
+            "frames unpaired": str(self.unpaired),
+            "depth images refused": str(self.refused_depths),
+            "tracks": str(self.tracks),
+            "tracks lost": str(self.lost),
         }
-        status = DiagnosticStatus(name=name, level=DiagnosticStatus.OK, message=f"{state}, {rate:.1f} Hz")
-        if state == "active" and not (self._answers and now - self._answers[-1][0] < _SILENT_S):
-            status.level = DiagnosticStatus.WARN
-            status.message = "active, but no frame was answered of late"
-        status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
-        return status
+
+    def _output_rate(self, now: float) -> float:
+        return _rate([when for when, _ in self._answers], now)
 
     def _forget(self, now: float) -> None:
+        while self._arrivals and now - self._arrivals[0] > _WINDOW_S:
+            self._arrivals.popleft()
         while self._answers and now - self._answers[0][0] > _WINDOW_S:
             self._answers.popleft()
+
+
+def _rate(times: deque[float] | list[float], now: float) -> float:
+    elapsed = now - times[0] if times else 0.0
+    return (len(times) - 1) / elapsed if elapsed > 0 else 0.0

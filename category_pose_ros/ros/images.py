@@ -5,9 +5,10 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from category_pose_ros.data import messages
@@ -17,6 +18,8 @@ try:  # The compiled half is imported too: built for another NumPy, it fails her
     from cv_bridge.boost import cv_bridge_boost  # noqa: F401
 except ImportError:
     CvBridge = None
+
+_JPEG_QUALITY = 90
 
 
 def rgb_from_image(message: Image) -> npt.NDArray[np.uint8]:
@@ -33,4 +36,12 @@ def image_from_rgb(rgb: npt.NDArray[np.uint8], header: Header) -> Image:
     height, width = rgb.shape[:2]
     message = Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width)
     message.data = array("B", rgb.tobytes())  # rclpy checks a list or bytes element by element
+    return message
+
+
+def compressed_from_rgb(rgb: npt.NDArray[np.uint8], header: Header) -> CompressedImage:
+    """A JPEG of an (H, W, 3) array, under the format that image_transport gives it."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    message = CompressedImage(header=header, format="rgb8; jpeg compressed bgr8")
+    message.data = array("B", data.tobytes())
     return message

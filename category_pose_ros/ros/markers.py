@@ -1,8 +1,8 @@
 """Objects as RViz markers, and back.
 
-An object is three markers with its track id: a translucent box (namespace `box`), its axes (`axes`) and a label
-(`label`). The box marker alone says everything: pose, size (`scale`), and category, score and visible fraction in
-`text`, which RViz ignores for boxes.
+An object is three markers with its track id: a box (namespace `box`), fainter the less of the object is seen, its
+axes (`axes`) and a label (`label`). The box marker alone says everything: pose, size (`scale`), and category, score
+and visible fraction in `text`, which RViz ignores for boxes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from category_pose_ros.ros.conversions import pose_from_message, pose_message
 from category_pose_ros.visualization.palette import category_colour
 
 _NAMESPACES = ("box", "axes", "label")
+_ALPHA = (0.15, 0.55)  # of the box of an object that is hidden, and of one in full view
 
 
 class MarkerBoard:
@@ -28,15 +29,21 @@ class MarkerBoard:
 
     def __init__(self) -> None:
         self._shown: set[int] = set()
+        self._header = Header()
 
     def update(self, header: Header, tracks: Sequence[Track]) -> MarkerArray:
         """Markers of the tracks, and deletions of all that are shown and not among them."""
+        self._header = header
         gone = self._shown - {track.track_id for track in tracks}
         self._shown = {track.track_id for track in tracks}
         markers = [_deletion(header, namespace, track_id) for track_id in sorted(gone) for namespace in _NAMESPACES]
         for track in tracks:
             markers += [_box(header, track), _axes(header, track), _label(header, track)]
         return MarkerArray(markers=markers)
+
+    def clear(self) -> MarkerArray:
+        """Deletions of all that are shown, in the frame in which they are."""
+        return self.update(self._header, [])
 
 
 def tracks_from_markers(message: MarkerArray) -> list[Track]:
@@ -77,7 +84,7 @@ def _box(header: Header, track: Track) -> Marker:
     estimate = track.estimate
     marker = _marker(header, "box", track, Marker.CUBE)
     marker.scale = _vector(map(float, estimate.size_m))
-    marker.color = _colour(estimate.category, alpha=0.4)
+    marker.color = _colour(estimate.category, alpha=float(np.interp(estimate.visible_fraction, (0, 1), _ALPHA)))
     marker.text = f"{estimate.category} score={estimate.score:.4f} visible={estimate.visible_fraction:.4f}"
     return marker
 

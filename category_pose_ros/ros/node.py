@@ -6,7 +6,6 @@ import functools
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -19,19 +18,18 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
-from rclpy.qos import qos_profile_sensor_data
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from category_pose_ros.ros.control import Control, Use
 from category_pose_ros.ros.health import Health
+from category_pose_ros.ros.inputs import THROTTLE_S, Inputs
 from category_pose_ros.ros.outputs import Outputs
+from category_pose_ros.ros.pairing import Capture
 from category_pose_ros.ros.parameters import NodeConfig, changed_config, declare_parameters
-from category_pose_ros.ros.pipeline import Answer, Job, Pipeline, TrackerLike, build_tracker
+from category_pose_ros.ros.pipeline import Answer, Job, Loaded, Pipeline, load
 from category_pose_ros.ros.worker import Refused, Worker
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-_THROTTLE_S = 5.0
 
 _Transition = Callable[["EstimatorNode", LifecycleState], TransitionCallbackReturn]
 
@@ -57,11 +55,11 @@ class EstimatorNode(LifecycleNode):
     executor with a guard condition to have the outcome published.
     """
 
-    def __init__(self, build: Callable[[NodeConfig], TrackerLike] = build_tracker, **node_options: Any) -> None:
-        """Declare the parameters; everything else waits for `configure`.
+    def __init__(self, load: Callable[[NodeConfig], Loaded] = load, **node_options: Any) -> None:
+        """Declare the parameters and offer the services; everything else waits for `configure`.
 
         Args:
-            build: loads the model.
+            load: loads the model.
             node_options: as rclpy's `Node` takes them.
 
         Raises:
@@ -69,14 +67,14 @@ class EstimatorNode(LifecycleNode):
         """
         super().__init__("estimator", **node_options)
         self.config = declare_parameters(self)
-        self._build = build
+        self._load = load
         self._state = "unconfigured"
         self._health = Health()
-        self._info: CameraInfo | None = None
         self._pipeline: Pipeline | None = None
         self._worker: Worker[Job, Answer] | None = None
+        self._inputs: Inputs | None = None
         self._outputs: Outputs | None = None
-        self._subscriptions_of_images: list[Any] = []
+        self._control = Control(self, lambda: self._inputs is not None, self._forget_objects)
         self._wake_up = self.create_guard_condition(self._on_outcome)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A clock of its own: simulated time may stand still, and that is when one looks.
@@ -86,13 +84,13 @@ class EstimatorNode(LifecycleNode):
     @_loud
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and warm it up."""
-        pipeline = Pipeline(self.config, self._build)
-        worker = Worker(pipeline.load, pipeline.handle, self._wake_up.trigger)
         try:
-            worker.open()
+            pipeline = Pipeline(self.config, self._load(self.config))
         except (ValueError, OSError) as error:
             self.get_logger().error(f"cannot load the model: {error}")
             return _FAILURE
+        worker = Worker(pipeline.warm_up, pipeline.handle, self._wake_up.trigger)
+        worker.open()
         self._pipeline, self._worker = pipeline, worker
         self._outputs = Outputs(self, self.config.publish_tf)
         self._state = "inactive"
@@ -101,15 +99,10 @@ class EstimatorNode(LifecycleNode):
     @_loud
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe."""
-        image_type, image = (Image, "image")
-        if self.config.image_transport == "compressed":
-            # As in image_transport: remapping `image` moves the compressed topic along.
-            image_type, image = (CompressedImage, f"{self.resolve_topic_name('image')}/compressed")
-        self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
-        self._subscribe(image_type, image, self._on_image)
+        self._inputs = Inputs(self, self.config, self._health, self._on_capture)
+        self._health.watch()
         self._state = "active"
-        names = ", ".join(subscription.topic_name for subscription in self._subscriptions_of_images)
-        self.get_logger().info(f"active, listening to {names}")
+        self.get_logger().info(f"active, listening to {', '.join(self._inputs.topics)}")
         return super().on_activate(state)
 
     @_loud
@@ -149,37 +142,26 @@ class EstimatorNode(LifecycleNode):
         return bool(self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS)
 
     def _leave_active(self) -> None:
-        for subscription in self._subscriptions_of_images:
-            self.destroy_subscription(subscription)
-        self._subscriptions_of_images.clear()
-        self._info = None
+        if self._inputs is not None:
+            self._inputs.destroy()
+            self._inputs = None
+        self._control.forget_requests()
+        self._forget_objects()
+        self._state = "inactive"
+
+    def _forget_objects(self) -> None:
+        """Forget tracks and frames under way, and delete what is shown."""
         if self._pipeline is not None and self._worker is not None:
             self._worker.reset()
             self._worker.submit(self._pipeline.reset)
         if self._outputs is not None:
             self._outputs.clear()
-        self._state = "inactive"
+        self._health.watch()
 
-    def _subscribe(self, message_type: Any, topic: str, callback: Callable[[Any], None]) -> None:
-        overrides = QoSOverridingOptions.with_default_policies()
-        subscription = self.create_subscription(
-            message_type, topic, callback, qos_profile_sensor_data, qos_overriding_options=overrides
-        )
-        self._subscriptions_of_images.append(subscription)
-
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._info = message
-
-    def _on_image(self, message: Image | CompressedImage) -> None:
-        received_s = time.monotonic()
-        self._health.received += 1
-        if self._info is None:
-            self._health.drop("no camera_info yet")
-            topic = self._subscriptions_of_images[0].topic_name
-            self.get_logger().warning(
-                f"no camera_info on {topic} yet, images are dropped", throttle_duration_sec=_THROTTLE_S
-            )
-        elif self._worker is not None and self._worker.offer(Job(message, self._info, received_s)):
+    def _on_capture(self, capture: Capture) -> None:
+        assert self._worker is not None, "inputs without a worker"
+        use = self._control.use_of_next_image()
+        if use is not Use.NOTHING and self._worker.offer(Job(capture, is_one_look=use is Use.ONE_LOOK)):
             self._health.drop("a newer one came")
 
     def _on_outcome(self) -> None:
@@ -189,32 +171,44 @@ class EstimatorNode(LifecycleNode):
         for outcome in self._worker.take():
             if isinstance(outcome, Refused):
                 self._health.drop("unusable")
-                self.get_logger().warning(f"image dropped: {outcome.reason}", throttle_duration_sec=_THROTTLE_S)
+                self.get_logger().warning(f"image dropped: {outcome.reason}", throttle_duration_sec=THROTTLE_S)
             else:
-                self._outputs.publish(outcome.job.image.header, outcome.result)
-                self._health.answer(outcome.job.received_s)
+                self._on_answer(self._outputs, outcome.job.capture, outcome.result)
+
+    def _on_answer(self, outputs: Outputs, capture: Capture, answer: Answer) -> None:
+        outputs.publish(capture.image.header, answer)
+        self._health.answer(capture.received_s, len(answer.tracks), answer.lost)
+        if answer.depth_fault is not None:
+            self._health.refused_depths += 1
+            self.get_logger().warning(f"image used as RGB: {answer.depth_fault}", throttle_duration_sec=THROTTLE_S)
 
     def _on_parameters(self, parameters: Iterable[Parameter]) -> SetParametersResult:
         try:
             config = changed_config(self.config, parameters, configured=self._worker is not None)
-        except ValueError as error:
+            if self._pipeline is not None and self._worker is not None and config != self.config:
+                # Loaded here, so that what cannot be loaded is refused with the reason; the worker goes on meanwhile.
+                self._worker.submit(functools.partial(self._pipeline.adopt, config, self._load(config)))
+        except (ValueError, OSError) as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if self._pipeline is not None and self._worker is not None and config != self.config:
-            self._worker.submit(functools.partial(self._pipeline.reconfigure, config))
         self.config = config
         return SetParametersResult(successful=True)
 
     def _publish_diagnostics(self) -> None:
-        properties = {
-            "method": self.config.method,
-            "device": self.config.device,
-            "model": self.config.model or "the one that comes with the package",
-        }
-        message = DiagnosticArray(
-            status=[self._health.status(self.get_fully_qualified_name(), self._state, properties)]
-        )
+        state = "disabled" if self._state == "active" and not self._control.enabled else self._state
+        status = self._health.status(self.get_fully_qualified_name(), state, self._properties())
+        message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+    def _properties(self) -> dict[str, str]:
+        """What runs; of a model that is not loaded what is asked for."""
+        estimator = None if self._pipeline is None else self._pipeline.loaded.estimator
+        return {
+            "method": self.config.method,
+            "model": self.config.model or "the one that comes with the package",
+            "categories": ", ".join(self.config.categories if estimator is None else estimator.categories),
+            "device": self.config.device if estimator is None else estimator.device,
+        }
 
 
 def run(make_node: Callable[[], EstimatorNode], args: Sequence[str] | None = None) -> int:

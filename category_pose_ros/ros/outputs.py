@@ -9,17 +9,18 @@ from typing import Any
 from geometry_msgs.msg import PoseArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Image
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from category_pose_ros.records import Track
 from category_pose_ros.ros.conversions import detection_array, pose_array, transforms
-from category_pose_ros.ros.images import image_from_rgb
+from category_pose_ros.ros.images import compressed_from_rgb, image_from_rgb
 from category_pose_ros.ros.markers import MarkerBoard
 from category_pose_ros.ros.pipeline import Answer
 
-_RELIABLE = QoSProfile(depth=10)
+_QUEUE = 10
+_TF_QUEUE = 100  # as tf2's own broadcaster
 
 
 class Outputs:
@@ -32,11 +33,13 @@ class Outputs:
         self._poses = self._advertise(PoseArray, "~/poses")
         self._markers = self._advertise(MarkerArray, "~/markers")
         self._overlay = self._advertise(Image, "~/overlay")
+        self._compressed_overlay = self._advertise(CompressedImage, "~/overlay/compressed")
         self._vision_msgs = self._optional("vision_msgs.msg", "~/detections")
-        tf2_ros = self._optional("tf2_ros", "/tf") if publish_tf else None
-        self._broadcaster = None if tf2_ros is None else tf2_ros.TransformBroadcaster(node)
         if self._vision_msgs is not None:
             self._detections = self._advertise(self._vision_msgs.Detection3DArray, "~/detections")
+        self._tf2_msgs = self._optional("tf2_msgs.msg", "/tf") if publish_tf else None
+        if self._tf2_msgs is not None:
+            self._tf = self._advertise(self._tf2_msgs.TFMessage, "/tf", _TF_QUEUE)
 
     def publish(self, header: Header, answer: Answer) -> None:
         """Publish the objects of a frame; empty arrays where there are none."""
@@ -45,24 +48,40 @@ class Outputs:
         self._markers.publish(self._board.update(header, tracks))
         if self._vision_msgs is not None:
             self._detections.publish(detection_array(header, tracks, self._vision_msgs))
-        if self._broadcaster is not None and tracks:
-            self._broadcaster.sendTransform(transforms(header, tracks))
-        if self._overlay.get_subscription_count() > 0:
-            self._overlay.publish(image_from_rgb(_drawn(answer, tracks), header))
+        if self._tf2_msgs is not None and tracks:
+            moved = transforms(header, tracks, self._node.get_namespace())
+            self._tf.publish(self._tf2_msgs.TFMessage(transforms=moved))
+        self._publish_overlay(header, answer)
 
     def clear(self) -> None:
         """Delete the markers that are shown."""
-        self._markers.publish(self._board.update(Header(), []))
+        self._markers.publish(self._board.clear())
 
     def destroy(self) -> None:
         for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers.clear()
-        if self._broadcaster is not None:
-            self._node.destroy_publisher(self._broadcaster.pub_tf)
 
-    def _advertise(self, message_type: Any, topic: str) -> Any:
-        publisher = self._node.create_lifecycle_publisher(message_type, topic, _RELIABLE)
+    def _publish_overlay(self, header: Header, answer: Answer) -> None:
+        """Draw and encode only what somebody listens to."""
+        is_heard, is_compressed_heard = (
+            publisher.get_subscription_count() > 0 for publisher in (self._overlay, self._compressed_overlay)
+        )
+        if is_heard or is_compressed_heard:
+            drawn = _drawn(answer)
+            if is_heard:
+                self._overlay.publish(image_from_rgb(drawn, header))
+            if is_compressed_heard:
+                self._compressed_overlay.publish(compressed_from_rgb(drawn, header))
+
+    def _advertise(self, message_type: Any, topic: str, queue: int = _QUEUE) -> Any:
+        # A profile of its own: rclpy writes the overrides of a topic into the one it is given.
+        publisher = self._node.create_lifecycle_publisher(
+            message_type,
+            topic,
+            QoSProfile(depth=queue),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
         self._publishers.append(publisher)
         return publisher
 
@@ -75,8 +94,8 @@ class Outputs:
             return None
 
 
-def _drawn(answer: Answer, tracks: list[Track]) -> Any:
+def _drawn(answer: Answer) -> Any:
     # Imported when somebody listens: a robot that nobody watches need not load what draws.
     from category_pose_ros.visualization.overlay import draw_overlay
 
-    return draw_overlay(answer.frame.rgb, answer.frame.camera, tracks)
+    return draw_overlay(answer.frame.rgb, answer.frame.camera, answer.tracks)

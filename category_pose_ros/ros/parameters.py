@@ -17,9 +17,11 @@ from rclpy.parameter import Parameter
 
 from category_pose_ros.config import Setting, describe, from_flat, section, setting, to_flat, validate
 from category_pose_ros.estimation.estimator import DEVICES, METHODS, EstimatorConfig
+from category_pose_ros.ros.pairing import PairingConfig
 from category_pose_ros.tracking.tracker import TrackerConfig
 
-_CHANGEABLE = ("estimator.", "tracker.")  # what the worker can take over while it runs
+# What the worker can take over while it runs; the others say how the node is connected.
+_CHANGEABLE = ("categories", "method", "device", "model", "rectified", "estimator.", "tracker.")
 _INTEGER_LIMITS = (-(2**63), 2**63 - 1)
 _FLOAT_LIMITS = (-sys.float_info.max, sys.float_info.max)
 # Parameters that rclpy itself knows.
@@ -37,9 +39,14 @@ class NodeConfig:
     image_transport: str = setting(
         "raw", "Subscribe to `image`, or to `image/compressed`.", choices=("raw", "compressed")
     )
+    use_depth: bool = setting(False, "Subscribe to `depth`, which is registered to the image.")
+    depth_transport: str = setting(
+        "raw", "Subscribe to `depth`, or to `depth/compressedDepth`.", choices=("raw", "compressedDepth")
+    )
     rectified: bool = setting(False, "The images are rectified: take P of camera_info, and no distortion.")
-    publish_tf: bool = setting(True, "Publish a transform per object, where tf2_ros is installed.")
+    publish_tf: bool = setting(True, "Publish a transform per object, where tf2_msgs is installed.")
     autostart: bool = setting(True, "Configure and activate without a lifecycle manager.")
+    pairing: PairingConfig = section(PairingConfig)
     estimator: EstimatorConfig = section(EstimatorConfig)
     tracker: TrackerConfig = section(TrackerConfig)
 
@@ -80,7 +87,7 @@ def changed_config(config: NodeConfig, parameters: Iterable[Parameter], configur
     """The settings after a request to set parameters.
 
     Args:
-        configured: the model is loaded; then only settings of the estimator and the tracker can change.
+        configured: the model is loaded; then what says how the node is connected cannot change.
 
     Raises:
         ValueError: a value that cannot be taken, or not now.

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from category_pose_ros.data.depth_messages import Depth
 from category_pose_ros.estimation.estimator import PoseEstimator
 from category_pose_ros.geometry import Camera
-from category_pose_ros.records import Frame, Track
-from category_pose_ros.ros.conversions import frame_from_messages
+from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
+from category_pose_ros.ros.conversions import frame_from_messages, registered_depth
+from category_pose_ros.ros.pairing import Capture
 from category_pose_ros.ros.parameters import NodeConfig
 from category_pose_ros.tracking.tracker import Tracker
+
+
+class EstimatorLike(Protocol):
+    """As `category_pose_ros.PoseEstimator`."""
+
+    @property
+    def categories(self) -> tuple[str, ...]: ...
+
+    @property
+    def device(self) -> str: ...
+
+    def estimate(self, frame: Frame) -> list[ObjectEstimate]: ...
 
 
 class TrackerLike(Protocol):
@@ -23,25 +35,50 @@ class TrackerLike(Protocol):
 
     def update(self, frame: Frame) -> list[Track]: ...
 
+    def lost(self) -> list[Track]: ...
+
     def reset(self) -> None: ...
 
 
 @dataclass(frozen=True)
-class Job:
-    """One image with its calibration; `received_s` is `time.monotonic()` at arrival."""
+class Loaded:
+    """A model that is ready: the estimator, and the tracker that asks it."""
 
-    image: Image | CompressedImage
-    info: CameraInfo
-    received_s: float
+    estimator: EstimatorLike
+    tracker: TrackerLike
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image to answer.
+
+    Attributes:
+        capture: the image with what belongs to it.
+        is_one_look: it has no history; its objects are reported at first sight, and numbered from 1.
+    """
+
+    capture: Capture
+    is_one_look: bool = False
 
 
 @dataclass(frozen=True)
 class Answer:
+    """What came of an image.
+
+    Attributes:
+        frame: the image, decoded.
+        tracks: its objects.
+        lost: how many objects the tracker remembers, but did not see in it.
+        depth_fault: why the depth that came with it was not used; None: it was, or there was none.
+    """
+
     frame: Frame
     tracks: list[Track]
+    lost: int = 0
+    depth_fault: str | None = None
 
 
-def build_tracker(config: NodeConfig) -> Tracker:
+def load(config: NodeConfig) -> Loaded:
     """Load the model.
 
     Raises:
@@ -49,7 +86,7 @@ def build_tracker(config: NodeConfig) -> Tracker:
     """
     model = Path(config.model) if config.model else None
     estimator = PoseEstimator.load(config.categories, config.method, config.device, model, config.estimator)
-    return Tracker(estimator, config.tracker)
+    return Loaded(estimator, Tracker(estimator, config.tracker))
 
 
 class Pipeline:
@@ -57,27 +94,23 @@ class Pipeline:
 
     Args:
         config: settings of the node.
-        build: loads the model.
+        loaded: the model for these settings.
     """
 
-    def __init__(self, config: NodeConfig, build: Callable[[NodeConfig], TrackerLike]) -> None:
+    def __init__(self, config: NodeConfig, loaded: Loaded) -> None:
+        self.loaded = loaded
         self._config = config
-        self._build = build
-        self._tracker: TrackerLike | None = None
 
-    def load(self) -> None:
-        """Load the model and warm it up.
+    def warm_up(self) -> None:
+        """The first call allocates and chooses kernels; better now than at the first image."""
+        camera = Camera(fx=600.0, fy=600.0, cx=319.5, cy=239.5, width=640, height=480)
+        self.loaded.tracker.update(Frame(np.zeros((480, 640, 3), np.uint8), camera))
+        self.loaded.tracker.reset()
 
-        Raises:
-            ValueError: as `build_tracker`.
-        """
-        self._tracker = self._build(self._config)
-        _warm_up(self._tracker)
-
-    def reconfigure(self, config: NodeConfig) -> None:
-        """Load the model with other settings; tracks are lost."""
-        self._config = config
-        self.load()
+    def adopt(self, config: NodeConfig, loaded: Loaded) -> None:
+        """Go on with other settings and the model for these; tracks are lost."""
+        self._config, self.loaded = config, loaded
+        self.warm_up()
 
     def handle(self, job: Job) -> Answer:
         """Decode an image and update the tracks with it.
@@ -85,18 +118,29 @@ class Pipeline:
         Raises:
             ValueError: the image or the calibration cannot be used.
         """
-        assert self._tracker is not None, "load first"
-        frame = frame_from_messages(job.image, job.info, self._config.rectified)
-        return Answer(frame, self._tracker.update(frame))
+        capture = job.capture
+        frame = frame_from_messages(capture.image, capture.info, self._config.rectified)
+        depth, fault = _depth(capture, frame.camera)
+        frame = replace(frame, depth=depth)
+        if job.is_one_look:
+            return Answer(frame, self._one_look(frame), depth_fault=fault)
+        tracks = self.loaded.tracker.update(frame)
+        return Answer(frame, tracks, len(self.loaded.tracker.lost()), fault)
 
     def reset(self) -> None:
         """Forget all tracks."""
-        assert self._tracker is not None, "load first"
-        self._tracker.reset()
+        self.loaded.tracker.reset()
+
+    def _one_look(self, frame: Frame) -> list[Track]:
+        found = self.loaded.estimator.estimate(frame)
+        return [Track(i, TrackState.CONFIRMED, estimate, frame.stamp_ns) for i, estimate in enumerate(found, start=1)]
 
 
-def _warm_up(tracker: TrackerLike) -> None:
-    """The first call allocates and chooses kernels; better now than at the first image."""
-    camera = Camera(fx=600.0, fy=600.0, cx=319.5, cy=239.5, width=640, height=480)
-    tracker.update(Frame(np.zeros((480, 640, 3), np.uint8), camera))
-    tracker.reset()
+def _depth(capture: Capture, camera: Camera) -> tuple[Depth | None, str | None]:
+    """Depth, or why it cannot be used; an image is worth something without."""
+    if capture.depth is None:
+        return None, None
+    try:
+        return registered_depth(capture.depth, capture.image.header, camera), None
+    except ValueError as error:
+        return None, str(error)

@@ -1,0 +1,92 @@
+"""The services, called over DDS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseArray
+from ros_support import FIRST_TRACK_ID, Camera, camera, image_message, node_process
+from std_srvs.srv import SetBool, Trigger
+from visualization_msgs.msg import Marker, MarkerArray
+
+from category_pose_ros.ros.markers import tracks_from_markers
+
+
+@pytest.fixture
+def side() -> Iterator[Camera]:
+    with camera() as side:
+        yield side
+
+
+def enable(side: Camera, on: bool) -> SetBool.Response:
+    return side.call("enable", SetBool.Request(data=on))
+
+
+def is_quiet(side: Camera, poses: list[PoseArray]) -> bool:
+    """Whether images are sent for a second and none is answered."""
+    poses.clear()
+    for _ in range(10):
+        side.images.publish(image_message())
+        side.executor.spin_once(timeout_sec=0.1)
+    return not poses
+
+
+def test_a_disabled_node_ignores_images_until_it_is_enabled_again(side: Camera) -> None:
+    poses, markers = side.collect(PoseArray, "/estimator/poses"), side.collect(MarkerArray, "/estimator/markers")
+    diagnostics = side.collect(DiagnosticArray, "/diagnostics")
+    with node_process():
+        side.send_until(image_message(), lambda: poses and markers, "poses come")
+        assert enable(side, False).success
+        side.until(lambda: markers[-1].markers[0].action == Marker.DELETE, "the markers are deleted")
+        assert is_quiet(side, poses)
+        assert side.state() == "active"
+        side.until(lambda: diagnostics[-1].status[0].message == "disabled", "diagnostics say it")
+        assert enable(side, True).success
+        side.send_until(image_message(), lambda: poses, "poses come again")
+
+
+def test_a_disabled_node_estimates_one_image_on_request(side: Camera) -> None:
+    poses, markers = side.collect(PoseArray, "/estimator/poses"), side.collect(MarkerArray, "/estimator/markers")
+    with node_process():
+        side.send_until(image_message(), lambda: poses, "poses come")
+        enable(side, False)
+        assert is_quiet(side, poses)
+        markers.clear()
+        assert side.call("detect_once", Trigger.Request()).success
+        side.send_until(image_message(2), lambda: poses and markers, "poses of one image come")
+        assert len(poses[0].poses) == 2
+        # One look has no history: objects are numbered anew, and not by the tracker.
+        assert [track.track_id for track in tracks_from_markers(markers[-1])] == [1, 2]
+        assert is_quiet(side, poses)
+
+
+def test_a_request_to_an_enabled_node_changes_nothing(side: Camera) -> None:
+    markers = side.collect(MarkerArray, "/estimator/markers")
+    with node_process():
+        side.send_until(image_message(), lambda: markers, "markers come")
+        assert side.call("detect_once", Trigger.Request()).success
+        markers.clear()
+        side.send_until(image_message(), lambda: markers, "markers come")
+        assert tracks_from_markers(markers[0])[0].track_id == FIRST_TRACK_ID
+
+
+def test_a_reset_deletes_what_is_shown(side: Camera) -> None:
+    markers = side.collect(MarkerArray, "/estimator/markers")
+    with node_process():
+        side.send_until(image_message(), lambda: markers, "markers come")
+        answer = side.call("reset", Trigger.Request())
+        assert (answer.success, answer.message) == (True, "all tracks are forgotten")
+        side.until(lambda: markers[-1].markers[0].action == Marker.DELETE, "the markers are deleted")
+
+
+def test_services_of_a_node_that_is_not_active_say_so(side: Camera) -> None:
+    with node_process("-p", "autostart:=false"):
+        answer = side.call("detect_once", Trigger.Request())
+        assert (answer.success, answer.message) == (False, "the node is not active: activate it first")
+        assert not side.call("reset", Trigger.Request()).success
+        assert enable(side, False).success  # counts once it is active

@@ -1,0 +1,161 @@
+"""Which depth belongs to which image; no ROS is needed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from category_pose_ros.ros.pairing import Capture, Pairer, PairingConfig
+
+CONFIG = PairingConfig(slop_s=0.02, fallback_after_s=1.0)
+
+
+def message(seconds: float, name: str = "") -> Any:
+    whole, nanoseconds = divmod(round(seconds * 1e9), 1_000_000_000)
+    return SimpleNamespace(header=SimpleNamespace(stamp=SimpleNamespace(sec=whole, nanosec=nanoseconds)), name=name)
+
+
+def seconds(message: Any) -> float:
+    return float(message.header.stamp.sec + message.header.stamp.nanosec / 1e9)
+
+
+@pytest.fixture
+def pairer() -> Pairer:
+    pairer = Pairer(CONFIG)
+    pairer.add_info(message(0.0))
+    return pairer
+
+
+def image(pairer: Pairer, at: float) -> Capture | None:
+    return pairer.add_image(message(at), received_s=at)
+
+
+def depth_of(capture: Capture | None) -> float | None:
+    assert capture is not None
+    return None if capture.depth is None else seconds(capture.depth)
+
+
+def test_without_depth_every_image_goes_at_once_with_the_nearest_camera_info() -> None:
+    pairer = Pairer(None)
+    assert not pairer.has_info
+    for at in (1.0, 2.0, 3.0):
+        pairer.add_info(message(at))
+    capture = image(pairer, 2.1)
+    assert capture is not None
+    assert (seconds(capture.info), capture.depth, capture.received_s) == (2.0, None, 2.1)
+    assert not pairer.has_fallen_back
+
+
+def test_an_image_before_any_camera_info_is_refused() -> None:
+    with pytest.raises(ValueError, match="camera_info: expected one before the first image, got none"):
+        image(Pairer(None), 1.0)
+
+
+def test_depth_may_come_before_or_after_its_image(pairer: Pairer) -> None:
+    assert pairer.add_depth(message(1.0)) is None
+    assert depth_of(image(pairer, 1.01)) == 1.0
+    assert image(pairer, 1.1) is None
+    assert depth_of(pairer.add_depth(message(1.09))) == 1.09
+    assert pairer.unpaired == 0
+
+
+def test_an_image_takes_the_depth_nearest_in_time(pairer: Pairer) -> None:
+    for at in (0.985, 1.002, 1.015):
+        pairer.add_depth(message(at))
+    assert depth_of(image(pairer, 1.0)) == 1.002
+
+
+def test_newer_depth_shows_that_an_image_waits_in_vain(pairer: Pairer) -> None:
+    assert image(pairer, 1.0) is None
+    assert pairer.add_depth(message(1.033)) is None
+    assert pairer.unpaired == 1
+    assert depth_of(image(pairer, 1.033)) == 1.033
+
+
+def test_a_late_image_whose_depth_was_lost_is_unpaired_at_once(pairer: Pairer) -> None:
+    pairer.add_depth(message(2.0))
+    assert image(pairer, 1.9) is None
+    assert pairer.unpaired == 1
+
+
+def test_depth_at_half_the_rate_leaves_every_other_image_unpaired(pairer: Pairer) -> None:
+    captures = []
+    for n in range(30):
+        captures.append(image(pairer, 1 + n / 30))
+        if n % 2 == 0:
+            captures.append(pairer.add_depth(message(1 + n / 30)))
+    paired = [capture for capture in captures if capture is not None]
+    assert len(paired) == 15
+    assert all(capture.depth is not None for capture in paired)
+    assert pairer.unpaired == 14  # the last one still waits
+
+
+def test_images_are_used_without_depth_when_it_stays_away_and_with_it_when_it_is_back(pairer: Pairer) -> None:
+    assert image(pairer, 1.0) is None
+    assert depth_of(pairer.add_depth(message(1.0))) == 1.0
+    assert image(pairer, 1.5) is None
+    assert not pairer.has_fallen_back
+    assert depth_of(image(pairer, 2.1)) is None
+    assert pairer.has_fallen_back
+    assert pairer.unpaired == 1  # the one that still waited
+    assert depth_of(image(pairer, 2.2)) is None
+    assert pairer.add_depth(message(2.2)) is None  # its image is gone, but the next will wait
+    assert not pairer.has_fallen_back
+    assert image(pairer, 2.3) is None
+    assert depth_of(pairer.add_depth(message(2.3))) == 2.3
+
+
+def test_depth_whose_clock_is_wrong_counts_as_none(pairer: Pairer) -> None:
+    captures = []
+    for n in range(60):
+        captures.append(image(pairer, 100 + n / 30))
+        pairer.add_depth(message(500 + n / 30))
+    assert pairer.has_fallen_back
+    assert sum(capture is not None for capture in captures) == 29
+
+
+def test_few_images_wait(pairer: Pairer) -> None:
+    for n in range(30):
+        image(pairer, 1 + n / 1000)
+    assert pairer.unpaired == 20
+
+
+def test_a_bag_that_begins_again_begins_anew(pairer: Pairer) -> None:
+    for _ in range(2):
+        for at in (1.0, 1.1, 1.2):
+            pairer.add_depth(message(at))
+            assert depth_of(image(pairer, at)) == at
+    assert pairer.unpaired == 0
+
+
+def test_images_that_wait_when_a_bag_begins_again_are_unpaired(pairer: Pairer) -> None:
+    assert image(pairer, 5.0) is None
+    pairer.add_depth(message(1.0))
+    assert depth_of(image(pairer, 1.0)) == 1.0
+    assert pairer.unpaired == 1
+
+
+def test_messages_without_stamps_pair() -> None:
+    pairer = Pairer(CONFIG)
+    pairer.add_info(message(0.0))
+    pairer.add_depth(message(0.0))
+    assert depth_of(image(pairer, 0.0)) == 0.0
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3000)), max_size=60))
+def test_every_image_is_handed_out_counted_or_still_waiting(events: list[tuple[bool, int]]) -> None:
+    pairer = Pairer(CONFIG)
+    pairer.add_info(message(0.0))
+    images, handed_out = 0, 0
+    for is_image, milliseconds in sorted(events, key=lambda event: event[1]):
+        stamped = message(milliseconds / 1000)
+        capture = pairer.add_image(stamped, 0.0) if is_image else pairer.add_depth(stamped)
+        images += is_image
+        handed_out += capture is not None
+        if capture is not None and capture.depth is not None:
+            assert abs(seconds(capture.depth) - seconds(capture.image)) <= CONFIG.slop_s + 1e-9
+    assert 0 <= images - handed_out - pairer.unpaired <= 10
