@@ -8,15 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from category_pose_ros.data.procedural.scenes import (
-    FAMILIES,
-    PlacedObject,
-    Scene,
-    canonical_box,
-    make_scene,
-    random_lighting,
-)
+from category_pose_ros.data.procedural.placement import PlacedObject, Surroundings
+from category_pose_ros.data.procedural.scenes import FAMILIES, Scene, canonical_box, make_scene
 from category_pose_ros.data.procedural.surfaces import TextureSource
+from category_pose_ros.data.procedural.tabletop import room_light
 from category_pose_ros.data.samples import SampleConfig, Samples, SceneSamples
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.geometry.box import enter_box
@@ -106,13 +101,54 @@ def test_cells_of_one_object_vote_for_one_centre(samples: Samples) -> None:
         assert len(rounded) <= 6
 
 
+@pytest.mark.parametrize("category", sorted(set(FAMILIES) - set(CATEGORIES)))
+def test_every_family_fills_crops(category: str) -> None:
+    dataset = SceneSamples((category,), dataclasses.replace(CONFIG, emphasis=(), empty=0.0), seed=2)
+    found = Samples.cat([dataset[index] for index in range(8)])
+    assert found.image.float().flatten(1).std(1).median() > 20
+    on_object = found.category >= 0
+    share = on_object.flatten(1).float().mean(1)
+    assert (share > 0.02).float().mean() > 0.8
+    assert share.mean() < 0.6
+    for values in (found.box_point, found.centre, found.log_diagonal, found.axes, found.log_shape):
+        assert values.isfinite().all()
+    diagonal = found.log_diagonal[on_object].exp() * CONFIG.stride_px
+    assert 30 < diagonal.median() < 200
+
+
+def test_cars_are_seen_across_a_street_and_small_things_across_a_table() -> None:
+    """Distances follow from the apparent diagonal and the focal length of the crop's camera."""
+    for category, nearest, farthest in [("car", 3.5, 50.0), ("mug", 0.2, 1.9)]:
+        rng = np.random.default_rng(0)
+        scene = make_scene(rng, TextureSource(), (category,), object_count=1)
+        item = scene.objects[0]
+        dataset = _OneView((category,), CONFIG, 0)
+        for _ in range(20):
+            _, view = dataset._aim(rng, scene, item)
+            distance = float((view @ item.world_from_object).translation.norm())
+            assert nearest < distance < farthest
+            if category == "car":
+                assert float(view.inverse().translation[2]) > 1.0
+
+
+def test_cars_and_small_things_do_not_share_a_scene() -> None:
+    kinds = set()
+    for seed in range(12):
+        scene = make_scene(np.random.default_rng(seed), TextureSource(), ("car", "mug"))
+        found = {item.instance.category for item in scene.objects} - {"distractor"}
+        assert found == ({"car"} if scene.surroundings is Surroundings.STREET else {"mug"})
+        kinds.add(scene.surroundings)
+    assert Surroundings.STREET in kinds
+    assert Surroundings.TABLE in kinds
+
+
 def placed(category: str, seed: int) -> PlacedObject:
     rng = np.random.default_rng(seed)
     scene = make_scene(rng, TextureSource(), (category,), object_count=1)
     return scene.objects[0]
 
 
-@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize("category", FAMILIES)
 @pytest.mark.parametrize("seed", range(5))
 def test_the_canonical_box_holds_the_object(category: str, seed: int) -> None:
     item = placed(category, seed)
@@ -147,7 +183,7 @@ def test_box_points_project_to_their_cells(category: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     item = PlacedObject(FAMILIES[category](rng, TextureSource()), SE3.identity())
     tracer = RayTracer([(mesh, material, 0) for mesh, material in item.instance.parts])
-    scene = Scene((item,), random_lighting(rng, TextureSource()), tracer, supported=False)
+    scene = Scene((item,), room_light(rng, TextureSource()), tracer, Surroundings.AIR)
     diagonal = float(np.linalg.norm(item.instance.size_m))
     camera = Camera(90 * 0.8 / diagonal, 90 * 0.8 / diagonal, 60.0, 66.0, 128, 128)
     turn = so3.exp(torch.from_numpy(rng.normal(0, 1, 3)).float())
@@ -191,3 +227,13 @@ def test_mirrored_targets_are_those_of_the_mirrored_world() -> None:
     assert torch.equal(mirrored.axes.flip(2)[..., 0], -sample.axes[..., 0])
     assert torch.equal(mirrored.axes.flip(2)[..., 1:], sample.axes[..., 1:])
     assert torch.equal(mirrored.log_shape.flip(2), sample.log_shape)
+
+
+def test_some_scenes_are_photographs_without_any_object() -> None:
+    config = dataclasses.replace(CONFIG, empty=1.0)
+    empty = SceneSamples(CATEGORIES, config, 1)[0]
+    assert empty.image.shape[0] == 2 * config.views_per_scene
+    assert (empty.category == -1).all()
+    assert empty.image.float().flatten(1).std(1).min() > 1
+    share = [bool((SceneSamples(CATEGORIES, CONFIG, 1)[k].category == -1).all()) for k in range(40)]
+    assert 0 < sum(share) < 20

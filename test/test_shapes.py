@@ -139,3 +139,68 @@ def test_texture_coordinates_run_upwards() -> None:
     wall = shapes.revolve(np.array([[0.03, 0.0], [0.03, 0.1]]))
     low, high = (wall.uv[np.isclose(wall.vertices[:, 2], z), 1] for z in (0.0, 0.1))
     assert low.max() < high.min()
+
+
+def test_stacked_outlines_are_closed_and_have_their_volume() -> None:
+    outline = shapes.rounded_rectangle(0.1, 0.06, 0.0)
+    slab = shapes.stack([outline, outline], [0.0, 0.02])
+    assert open_edges(slab) == 0
+    assert volume(slab) == pytest.approx(0.1 * 0.06 * 0.02, rel=1e-4)
+    rounded = shapes.stack([0.9 * outline, outline, outline], [0.0, 0.002, 0.02])
+    assert open_edges(rounded) == 0
+    assert 0.9 * 0.1 * 0.06 * 0.02 < volume(rounded) < 0.1 * 0.06 * 0.02
+
+
+def test_a_rounded_rectangle_keeps_its_extent_and_turns_left() -> None:
+    outline = shapes.rounded_rectangle(0.2, 0.1, 0.03, per_corner=4, per_side=3)
+    assert np.ptp(outline, axis=0) == pytest.approx([0.2, 0.1])
+    x, y = outline.T
+    area = 0.5 * float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)))
+    assert area == pytest.approx(0.02 - (4 - np.pi) * 0.03**2, rel=0.01)
+    assert len(outline) == 4 * (5 + 2)
+
+
+def test_a_panel_faces_up_and_carries_the_whole_texture() -> None:
+    panel = shapes.panel(0.2, 0.1)
+    assert (panel.normals == [0, 0, 1]).all()
+    assert np.ptp(panel.vertices, axis=0) == pytest.approx([0.2, 0.1, 0])
+    right, top = panel.vertices[:, 0] > 0, panel.vertices[:, 1] > 0
+    assert (panel.uv[:, 0] == right).all()
+    assert (panel.uv[:, 1] == top).all()
+    assert np.cross(*np.diff(panel.vertices[panel.faces[0]], axis=0))[2] > 0
+
+
+def test_shading_is_smooth_over_a_bend_and_not_over_a_corner() -> None:
+    def strip(angle: float) -> Mesh:
+        ridge = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [np.cos(angle), 0.0, -np.sin(angle)]])
+        return shapes.grid(np.stack([ridge, ridge + np.array([0, 1, 0])]))
+
+    def normals_at_the_ridge(mesh: Mesh) -> int:
+        there = np.linalg.norm(mesh.vertices, axis=1) < 1e-6
+        return len({tuple(np.round(normal, 3).tolist()) for normal in mesh.normals[there]})
+
+    assert normals_at_the_ridge(strip(0.3)) == 1
+    assert normals_at_the_ridge(strip(1.2)) == 2
+    assert (strip(0.3).normals[:, 2] > 0).all()
+
+
+def test_triangles_without_area_are_left_out() -> None:
+    fan = np.array([[[0.0, 0, 0], [0, 0, 0]], [[1, 0, 0], [1, 1, 0]]])[:, ::-1]
+    mesh = shapes.grid(fan)
+    assert len(mesh.faces) == 1
+    assert np.isfinite(mesh.normals).all()
+
+
+def test_merged_meshes_keep_their_triangles() -> None:
+    first, second = SOLIDS["box"], shapes.moved(SOLIDS["ellipsoid"], x=1.0)
+    both = shapes.merge([first, second])
+    assert volume(both) == pytest.approx(volume(first) + volume(second))
+    assert len(both.faces) == len(first.faces) + len(second.faces)
+    assert both.faces.max() == len(both.vertices) - 1
+
+
+def test_about_turns_counter_clockwise() -> None:
+    for axis in range(3):
+        turn = shapes.about(axis, np.pi / 2)
+        assert np.linalg.det(turn) == pytest.approx(1)
+        assert turn @ np.eye(3)[(axis + 1) % 3] == pytest.approx(np.eye(3)[(axis + 2) % 3])

@@ -46,6 +46,37 @@ def test_hidden_objects_are_ignored() -> None:
     assert len({target.category for target in targets}) == 3
 
 
+def test_unknown_categories_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"categories: expected names among bottle, .*, got 'spoon'"):
+        SynthesisConfig(categories=("car", "spoon"))
+
+
+STREET = SynthesisConfig(categories=("car",), width=310, height=94, focal_px=180.0)
+
+
+def test_streets_are_seen_from_a_vehicle() -> None:
+    """Upright cars on the ground below the camera, at the distances of a street."""
+    found = 0
+    for item in synthesize_images(4, 2, STREET):
+        assert item.frame.depth is not None
+        assert item.frame.depth.max() < 65.6
+        for target in item.objects:
+            assert target.category == "car"
+            assert target.ignore == (target.visible_fraction < STREET.least_visible)  # type: ignore[operator]
+            up = target.camera_from_object.rotation[:, 2]
+            assert float(up[1]) < -0.95
+            across, down, ahead = target.camera_from_object.translation.tolist()
+            assert down > -0.15 * max(abs(across), ahead)  # a camera is above it, less the pitch
+            found += not target.ignore
+    assert found >= 4
+
+
+def test_a_drive_comes_nearer() -> None:
+    first, second = itertools.islice(synthesize_sequence(12, 10.0, 1, STREET), 2)
+    ahead = [[float(target.camera_from_object.translation[2]) for target in item.objects] for item in (first, second)]
+    assert max(ahead[0]) > max(ahead[1]) + 1
+
+
 def test_a_sequence_keeps_its_objects_and_its_rhythm() -> None:
     items = list(itertools.islice(synthesize_sequence(100, 10.0, 2, SMALL), 3))
     assert [item.frame.stamp_ns for item in items] == [0, 100_000_000, 200_000_000]

@@ -9,10 +9,10 @@ import click
 from tqdm import tqdm
 
 from category_pose_ros.cli.options import about
-from category_pose_ros.config import from_flat
+from category_pose_ros.cli.settings import override
 from category_pose_ros.data.bag_writer import write_bag
 from category_pose_ros.data.bop_writer import write_scene
-from category_pose_ros.data.procedural.scenes import FAMILIES
+from category_pose_ros.data.procedural.scenes import DEFAULT_CATEGORIES, FAMILIES
 from category_pose_ros.data.synthesize import SynthesisConfig, synthesize_images, synthesize_sequence
 
 
@@ -23,8 +23,11 @@ from category_pose_ros.data.synthesize import SynthesisConfig, synthesize_images
 @click.option("--rate", default=10.0, show_default=True, type=click.FloatRange(0.1), help="Images per second.")
 @click.option("--bag", is_flag=True, help="Also write the images as OUTPUT/bag; needs --sequence.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same images.")
-@click.option("--categories", default=",".join(FAMILIES), show_default=True, metavar="A,B", help="What appears.")
+@click.option(
+    "--categories", default=",".join(DEFAULT_CATEGORIES), show_default=True, metavar="A,B", help="What appears."
+)
 @click.option("--backgrounds", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Photographs.")
+@click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="One setting, by dotted name.")
 def synthesize(
     output: Path,
     count: int,
@@ -34,6 +37,7 @@ def synthesize(
     seed: int,
     categories: str,
     backgrounds: Path | None,
+    overrides: tuple[str, ...],
 ) -> None:
     """Make an annotated data set in the folder OUTPUT, of instances that training never sees."""
     names = tuple(name.strip() for name in categories.split(","))
@@ -42,7 +46,7 @@ def synthesize(
             raise ValueError(f"--categories: expected names among {', '.join(FAMILIES)}, got {name!r}")
     if bag and not sequence:
         raise ValueError("--bag: expected together with --sequence")
-    config = from_flat(SynthesisConfig, {"categories": list(names)})
+    config = override(SynthesisConfig(categories=names), overrides)
     if sequence:
         frames = synthesize_sequence(count, rate, seed, config, backgrounds)
     else:

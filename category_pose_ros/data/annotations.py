@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from category_pose_ros.geometry import SE3
+from category_pose_ros.geometry import SE3, Symmetry
+from category_pose_ros.geometry.symmetry import symmetry_of
 from category_pose_ros.records import Frame
 
 
@@ -22,6 +23,8 @@ class GroundTruthObject:
         ignore: neither a hit nor a miss for whoever reports it.
         visible_fraction: share of its silhouette that is seen, in [0, 1]; None where unknown.
         track_id: the same for one object in all frames of a sequence; None where unknown.
+        symmetry: in this image, where it is another than the category's: that of a mug whose handle is
+            hidden. None: the category's.
     """
 
     category: str
@@ -30,6 +33,12 @@ class GroundTruthObject:
     ignore: bool = False
     visible_fraction: float | None = None
     track_id: int | None = None
+    symmetry: Symmetry | None = None
+
+    @property
+    def seen_symmetry(self) -> Symmetry:
+        """The symmetry that an estimate from this image is to be judged with."""
+        return symmetry_of(self.category) if self.symmetry is None else self.symmetry
 
 
 @dataclass(frozen=True, eq=False)

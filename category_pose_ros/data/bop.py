@@ -2,8 +2,8 @@
 
 Layout: `rgb/000000.(png|jpg)`, `depth/000000.png` where there is depth, `scene_camera.json`,
 `scene_gt.json`, `scene_gt_info.json`. Beyond BOP (Hodan et al., ECCV 2018) every object carries
-its `category` and `size_m`, and in sequences its `track_id`; an object with `"ignore": true` is
-neither a hit nor a miss.
+its `category` and `size_m`, in sequences its `track_id`, and its `symmetry` where it is not the
+category's (a mug whose handle is hidden); an object with `"ignore": true` is neither a hit nor a miss.
 Files hold millimetres, records hold metres.
 """
 
@@ -20,7 +20,7 @@ import torch
 
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.data.images import read_depth, read_rgb
-from category_pose_ros.geometry import SE3, Camera
+from category_pose_ros.geometry import SE3, Camera, Symmetry
 from category_pose_ros.records import Frame
 
 _ROTATION_TOLERANCE = 1e-2  # files round their matrices to four digits and more
@@ -143,6 +143,7 @@ def _ground_truth_object(entry: Mapping[str, Any], info: Mapping[str, Any]) -> G
     if (size_m <= 0).any():
         raise ValueError(f"size_m: expected positive metres, got {entry['size_m']}")
     visible, track_id = info.get("visib_fract"), entry.get("track_id")
+    symmetry = entry.get("symmetry")
     return GroundTruthObject(
         category=str(entry["category"]),
         camera_from_object=SE3(torch.from_numpy(rotation), torch.from_numpy(translation)),
@@ -150,4 +151,5 @@ def _ground_truth_object(entry: Mapping[str, Any], info: Mapping[str, Any]) -> G
         ignore=bool(entry.get("ignore", False)),
         visible_fraction=None if visible is None else float(visible),
         track_id=None if track_id is None else int(track_id),
+        symmetry=None if symmetry is None else Symmetry(symmetry),
     )

@@ -61,8 +61,10 @@ def _write_image(path: Path, image: npt.NDArray[Any]) -> None:
 def _gt_entry(item: GroundTruthObject) -> dict[str, Any]:
     pose = item.camera_from_object
     identity = {} if item.track_id is None else {"track_id": item.track_id}
+    symmetry = {} if item.symmetry is None else {"symmetry": item.symmetry.value}
     return {
         **identity,
+        **symmetry,
         "category": item.category,
         "cam_R_m2c": pose.rotation.double().flatten().tolist(),
         "cam_t_m2c": (pose.translation.double() * 1000.0).tolist(),

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from category_pose_ros.config import setting, validate
-from category_pose_ros.data.procedural.scenes import PlacedObject, Scene, canonical_box, make_scene
+from category_pose_ros.data.procedural.placement import PlacedObject
+from category_pose_ros.data.procedural.scenes import Scene, canonical_box, make_scene
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
-from category_pose_ros.data.procedural.views import degrade, occlude, random_view
+from category_pose_ros.data.procedural.views import backdrop, degrade, occlude, random_distance, random_view
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.box import enter_box
 from category_pose_ros.geometry.rotations import line_of_sight
@@ -32,6 +33,7 @@ class SampleConfig:
     smallest_px: float = setting(46.0, "Least apparent diagonal of the object aimed at.", minimum=8.0)
     largest_px: float = setting(118.0, "Greatest apparent diagonal of the object aimed at.", minimum=8.0)
     on_table: float = setting(0.85, "Share of scenes whose objects rest on a table.", minimum=0.0, maximum=1.0)
+    empty: float = setting(0.12, "Share of scenes that are photographs without any object.", minimum=0.0, maximum=1.0)
     emphasis: tuple[str, ...] = setting(("mug",), "Categories drawn twice as often as the others.")
     centred: float = setting(
         0.65, "Share of crops centred on their object at one size, as refinement sees them.", minimum=0.0, maximum=1.0
@@ -102,17 +104,35 @@ class SceneSamples(Dataset[Samples]):
 
     def __getitem__(self, index: int) -> Samples:
         rng = np.random.default_rng([self._seed, index])
+        if rng.random() < self._config.empty:
+            return Samples.cat([self._nothing(rng) for _ in range(2 * self._config.views_per_scene)])
         emphasis = [name for name in self._config.emphasis if name in self._categories]
         scene = make_scene(rng, self._source, (*self._categories, *emphasis), on_table=self._config.on_table)
         views = [view for _ in range(self._config.views_per_scene) for view in self._views(rng, scene)]
         return Samples.cat(views)
 
+    def _nothing(self, rng: Rng) -> Samples:
+        """A photograph without any object, so that what photographs are full of is known for clutter."""
+        size, cells = self._config.size_px, self._config.size_px // self._config.stride_px
+        image = degrade(rng, self._source.patch(rng, size, size))
+        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        grid = (1, cells, cells)
+        return Samples(
+            tensor[None],
+            torch.full(grid, -1),
+            torch.zeros(*grid, 3),
+            torch.zeros(*grid, 2),
+            torch.zeros(grid),
+            torch.zeros(*grid, 2, 3),
+            torch.zeros(*grid, 3),
+        )
+
     def _views(self, rng: Rng, scene: Scene) -> list[Samples]:
         """One rendering and its mirror image, each with occluders and sensor faults of its own."""
         size = self._config.size_px
         known = [item for item in scene.objects if item.instance.category in self._categories]
-        camera, camera_from_world = self._aim(rng, known[rng.integers(len(known))], scene.supported)
-        background = self._source.patch(rng, size, size)
+        camera, camera_from_world = self._aim(rng, scene, known[rng.integers(len(known))])
+        background = backdrop(rng, self._source, scene, size, size)
         rendering = scene.render(camera, camera_from_world, background, rng, self._config.supersampling)
         views = []
         for _ in range(2):
@@ -122,11 +142,11 @@ class SceneSamples(Dataset[Samples]):
             views.append(self._targets(degrade(rng, image), owner, camera, camera_from_world, scene))
         return [views[0], views[1].mirrored()]
 
-    def _aim(self, rng: Rng, item: PlacedObject, supported: bool) -> tuple[Camera, SE3]:
+    def _aim(self, rng: Rng, scene: Scene, item: PlacedObject) -> tuple[Camera, SE3]:
         """A crop's camera: the object somewhere in it, itself somewhere in a wider image."""
         size = self._config.size_px
         diagonal = float(np.linalg.norm(item.instance.size_m))
-        distance = max(np.exp(rng.uniform(np.log(0.25), np.log(1.8))), 1.8 * diagonal)
+        distance = random_distance(rng, scene, diagonal)
         direction = np.array([*np.clip(rng.normal(0, 0.22, 2), -0.55, 0.55), 1.0])
         if rng.random() < self._config.centred:
             apparent = self._config.centred_px * np.exp(rng.normal(0, 0.15))
@@ -139,7 +159,7 @@ class SceneSamples(Dataset[Samples]):
         centre = aim - focal * direction[:2]
         camera = Camera(focal, focal, float(centre[0]), float(centre[1]), size, size)
         target = item.world_from_object.translation.numpy().astype(np.float64)
-        return camera, random_view(rng, target, direction, distance, supported)
+        return camera, random_view(rng, scene, target, direction, distance)
 
     def _targets(
         self, image: npt.NDArray[np.uint8], owner: npt.NDArray[np.int32], camera: Camera, view: SE3, scene: Scene

@@ -14,29 +14,36 @@ import torch
 
 from category_pose_ros.config import setting, validate
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
-from category_pose_ros.data.procedural.scenes import PlacedObject, Scene, canonical_box, make_scene
+from category_pose_ros.data.procedural.mugs import beside_body
+from category_pose_ros.data.procedural.placement import PlacedObject, Surroundings
+from category_pose_ros.data.procedural.scenes import DEFAULT_CATEGORIES, FAMILIES, Scene, canonical_box, make_scene
+from category_pose_ros.data.procedural.streets import sees
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
-from category_pose_ros.data.procedural.views import degrade, look_at
-from category_pose_ros.geometry import SE3, Camera
+from category_pose_ros.data.procedural.views import backdrop, degrade, look_at
+from category_pose_ros.geometry import SE3, Camera, Symmetry
 from category_pose_ros.records import Frame
 from category_pose_ros.rendering.raytracer import Rendering
 
 # Instances made from these seeds are never seen in training, whose seeds are pairs (seed, number).
 _HELD_OUT = 0x5EED
+_HANDLE_SHARE = 0.01  # of a mug's visible pixels; less than this of its handle does not show where it is
+_DEPTH_REACH_M = 65.0  # beyond it depth is 0, unknown: 16 bits of millimetres end there
 
 
 @dataclass(frozen=True)
 class SynthesisConfig:
     """Camera and scenes of synthetic data sets."""
 
-    categories: tuple[str, ...] = setting(("bottle", "can", "mug"), "Categories that appear.")
+    categories: tuple[str, ...] = setting(DEFAULT_CATEGORIES, "Categories that appear; cars stand on streets.")
     width: int = setting(640, "Image width in pixels.", minimum=64, maximum=4096)
     height: int = setting(480, "Image height in pixels.", minimum=64, maximum=4096)
     focal_px: float = setting(600.0, "Focal length in pixels.", minimum=10.0)
     least_objects: int = setting(4, "Fewest objects of the categories in a scene.", minimum=1, maximum=20)
     most_objects: int = setting(5, "Most objects of the categories in a scene.", minimum=1, maximum=20)
-    nearest_m: float = setting(0.45, "Least distance of the camera from the scene's centre.", minimum=0.2)
-    farthest_m: float = setting(1.1, "Greatest distance of the camera from the scene's centre.", minimum=0.2)
+    nearest_m: float = setting(0.45, "Least distance of the camera from small objects.", minimum=0.2)
+    farthest_m: float = setting(1.1, "Greatest distance of the camera from small objects.", minimum=0.2)
+    nearest_car_m: float = setting(6.0, "Least distance of a street's camera from the car in the middle.", minimum=4.0)
+    farthest_car_m: float = setting(40.0, "Greatest distance of a street's camera from that car.", minimum=4.0)
     on_table: float = setting(1.0, "Share of scenes whose objects rest on a table.", minimum=0.0, maximum=1.0)
     least_visible: float = setting(
         0.25, "Objects seen less than this share are to be ignored.", minimum=0.0, maximum=1.0
@@ -44,6 +51,9 @@ class SynthesisConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        for name in self.categories:
+            if name not in FAMILIES:
+                raise ValueError(f"categories: expected names among {', '.join(FAMILIES)}, got {name!r}")
 
     def camera(self) -> Camera:
         centre = ((self.width - 1) / 2, (self.height - 1) / 2)
@@ -64,7 +74,10 @@ def synthesize_images(
         rng = np.random.default_rng([_HELD_OUT, seed, number])
         scene = _populated(rng, source, config)
         centre = np.mean([item.world_from_object.translation.numpy() for item in scene.objects], axis=0)
-        view = _handheld(rng, centre, config, scene.supported)
+        if scene.surroundings is Surroundings.STREET:
+            view = _on_road(rng, scene, config)
+        else:
+            view = _handheld(rng, centre, config, scene.surroundings is Surroundings.TABLE)
         yield _photograph(rng, source, scene, view, config, f"{number:06d}", 0)
 
 
@@ -75,7 +88,7 @@ def synthesize_sequence(
     config: SynthesisConfig = SynthesisConfig(),
     backgrounds: Path | None = None,
 ) -> Iterator[AnnotatedFrame]:
-    """A camera moving around objects that stand on a table.
+    """A camera moving around objects that stand on a table, or driving along a street.
 
     Args:
         count: images.
@@ -85,17 +98,16 @@ def synthesize_sequence(
     source = TextureSource.from_folder(backgrounds, held_out=True)
     rng = np.random.default_rng([_HELD_OUT, seed])
     scene = _populated(rng, source, dataclasses.replace(config, on_table=1.0))
-    background = source.patch(rng, config.width, config.height)
+    background = backdrop(rng, source, scene, config.width, config.height)
     target = np.mean([item.world_from_object.translation.numpy() for item in scene.objects], axis=0)
     start, sweep = rng.uniform(-np.pi, np.pi), rng.uniform(1.2, 2.0) * rng.choice([-1, 1])
     exposure = np.random.default_rng([_HELD_OUT, seed, 1])
     for number in range(count):
         phase = number / max(count - 1, 1)
-        azimuth = start + sweep * (0.5 - 0.5 * np.cos(np.pi * phase))
-        elevation = np.radians(38 + 14 * np.sin(2 * np.pi * phase))
-        distance = config.nearest_m + (config.farthest_m - config.nearest_m) * (0.45 + 0.35 * np.cos(2 * np.pi * phase))
-        outward = [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
-        view = look_at(target + distance * np.array(outward), target, roll=0.06 * np.sin(5 * phase))
+        if scene.surroundings is Surroundings.STREET:
+            view = _driving(start, phase, config)
+        else:
+            view = _orbiting(target, start, sweep, phase, config)
         rendering = scene.render(config.camera(), view, background, rng, supersampling=1.5)
         noisy = np.clip(rendering.rgb + exposure.normal(0, 1.5, rendering.rgb.shape), 0, 255).astype(np.uint8)
         stamp_ns = round(number * 1e9 / rate_hz)
@@ -116,10 +128,39 @@ def _handheld(rng: Rng, centre: npt.NDArray[np.floating], config: SynthesisConfi
     return look_at(target + distance * np.array(outward), target, roll=rng.normal(0, 0.08))
 
 
+def _on_road(rng: Rng, scene: Scene, config: SynthesisConfig) -> SE3:
+    """Carried by a car or a robot that looks along the road, towards the middle of the scene."""
+    for _ in range(20):
+        distance = np.exp(rng.uniform(np.log(config.nearest_car_m), np.log(config.farthest_car_m)))
+        eye = np.array([-distance, rng.normal(0, 1.5), rng.uniform(1.2, 2.2)])
+        if sees(scene.objects, eye, eye):
+            break
+    ahead = eye + np.array([1.0, rng.normal(0, 0.12), rng.normal(0, 0.02)])
+    return look_at(eye, ahead, roll=rng.normal(0, 0.01))
+
+
+def _driving(start: float, phase: float, config: SynthesisConfig) -> SE3:
+    """Between two lanes towards the scene; start, an angle, shifts it sideways, phase runs from 0 to 1."""
+    way = config.farthest_car_m - config.nearest_car_m
+    eye = np.array([-config.farthest_car_m + way * phase, -1.65 + 0.15 * start / np.pi, 1.6])
+    return look_at(eye, eye + np.array([1.0, 0.06 * np.sin(4 * phase + start), -0.01]), roll=0.01 * np.sin(5 * phase))
+
+
+def _orbiting(
+    target: npt.NDArray[np.floating], start: float, sweep: float, phase: float, config: SynthesisConfig
+) -> SE3:
+    """Around the target: from azimuth start through sweep (radians), phase runs from 0 to 1."""
+    azimuth = start + sweep * (0.5 - 0.5 * np.cos(np.pi * phase))
+    elevation = np.radians(38 + 14 * np.sin(2 * np.pi * phase))
+    distance = config.nearest_m + (config.farthest_m - config.nearest_m) * (0.45 + 0.35 * np.cos(2 * np.pi * phase))
+    outward = [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
+    return look_at(target + distance * np.array(outward), target, roll=0.06 * np.sin(5 * phase))
+
+
 def _photograph(
     rng: Rng, source: TextureSource, scene: Scene, view: SE3, config: SynthesisConfig, name: str, stamp_ns: int
 ) -> AnnotatedFrame:
-    background = source.patch(rng, config.width, config.height)
+    background = backdrop(rng, source, scene, config.width, config.height)
     rendering = scene.render(config.camera(), view, background, rng, supersampling=1.5)
     return _annotated(degrade(rng, rendering.rgb), rendering, scene, view, config, name, stamp_ns)
 
@@ -137,10 +178,16 @@ def _annotated(
     for number, item in enumerate(scene.objects):
         if item.instance.category in config.categories:
             alone = _silhouette_px(item, view, config.camera())
-            visible = min(float((rendering.owner == number).sum()) / max(alone, 1), 1.0)
-            if visible > 0:
-                objects.append(_truth(item, view, visible, config.least_visible))
-    frame = Frame(rgb, config.camera(), rendering.depth, stamp_ns)
+            seen = int((rendering.owner == number).sum())
+            if seen > 0:
+                truth = _truth(item, view, min(seen / max(alone, 1), 1.0), config.least_visible)
+                objects.append(
+                    dataclasses.replace(
+                        truth, track_id=number, symmetry=_symmetry(truth, rendering, number, config.camera())
+                    )
+                )
+    depth = np.where(rendering.depth < _DEPTH_REACH_M, rendering.depth, np.float32(0))
+    frame = Frame(rgb, config.camera(), depth, stamp_ns)
     return AnnotatedFrame(frame, tuple(objects), name)
 
 
@@ -150,6 +197,17 @@ def _truth(item: PlacedObject, view: SE3, visible: float, least_visible: float) 
     return GroundTruthObject(
         item.instance.category, exact, size_m, ignore=visible < least_visible, visible_fraction=visible
     )
+
+
+def _symmetry(truth: GroundTruthObject, rendering: Rendering, number: int, camera: Camera) -> Symmetry | None:
+    """About z for a mug whose handle nobody can see; None: that of its category."""
+    if truth.category != "mug":
+        return None
+    rows, columns = np.nonzero(rendering.owner == number)
+    rays = camera.rays(torch.from_numpy(np.stack([columns, rows], -1)).double())
+    points = rays * torch.from_numpy(rendering.depth[rows, columns]).double().unsqueeze(-1)
+    on_handle = beside_body((truth.camera_from_object.inverse() @ points).numpy(), truth.size_m)
+    return Symmetry.AXIS_Z if on_handle.mean() < _HANDLE_SHARE else None
 
 
 def _silhouette_px(item: PlacedObject, view: SE3, camera: Camera) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from category_pose_ros.data.procedural import shapes, surfaces
 from category_pose_ros.data.procedural.instance import Instance, Part
@@ -39,6 +40,14 @@ def make_mug(rng: Rng, source: TextureSource) -> Instance:
     if rng.random() < 0.3:
         parts.append(_contents(rng, height, radius, wall))
     return Instance.centred("mug", parts)
+
+
+def beside_body(points: npt.NDArray[np.floating], size_m: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Which points (N, 3) of a mug, in its object frame in metres, are on its handle outside the round body."""
+    radius = size_m[1] / 2  # the handle is narrower than the body, which fills the box along y
+    axis_x = radius - size_m[0] / 2
+    outside: npt.NDArray[np.bool_] = np.hypot(points[:, 0] - axis_x, points[:, 1]) > 1.03 * radius + 0.001
+    return outside
 
 
 def _walls(

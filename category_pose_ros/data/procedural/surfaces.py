@@ -94,6 +94,12 @@ def random_colour(rng: Rng) -> npt.NDArray[np.float64]:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float64)
 
 
+def flat(colour: npt.ArrayLike) -> Image:
+    """One colour, sRGB (3,) or grey, 0 to 255; what is beyond is clipped."""
+    value = np.clip(np.asarray(colour, dtype=np.float64), 0, 255).astype(np.uint8)
+    return np.full((TEXTURE_SIZE, TEXTURE_SIZE, 3), value)
+
+
 def plain(rng: Rng, colour: npt.ArrayLike | None = None) -> Image:
     """One colour with a faint unevenness."""
     base = random_colour(rng) if colour is None else np.asarray(colour, dtype=np.float64)
@@ -101,7 +107,7 @@ def plain(rng: Rng, colour: npt.ArrayLike | None = None) -> Image:
     if rng.random() < 0.3:
         speckle = rng.normal(0, rng.uniform(2, 20), (TEXTURE_SIZE, TEXTURE_SIZE, 1))
         image = image + cv2.GaussianBlur(speckle, (0, 0), rng.uniform(0.5, 3))[..., None]
-    return np.clip(image, 0, 255).astype(np.uint8)
+    return np.clip(image, 0, 255).astype(np.uint8, order="C")  # in the layout that OpenCV draws into
 
 
 def patterned(rng: Rng, source: TextureSource) -> Image:
@@ -126,6 +132,16 @@ def patterned(rng: Rng, source: TextureSource) -> Image:
         return (image * (1 - fraction) + colour * fraction).astype(np.uint8)
     image[mask] = colour
     return image
+
+
+def wood(rng: Rng) -> Image:
+    """Brown grain along v: noise stretched along the grain."""
+    grain = rng.standard_normal((int(rng.integers(2, 7)), TEXTURE_SIZE)).astype(np.float32)
+    grain = cv2.resize(grain, (TEXTURE_SIZE, TEXTURE_SIZE), interpolation=cv2.INTER_CUBIC)
+    grain = cv2.GaussianBlur(grain, (0, 0), rng.uniform(0.6, 2.0))
+    base = np.array([150, 100, 60]) * rng.uniform(0.35, 1.5) + rng.normal(0, 12, 3)
+    contrast = rng.uniform(0.05, 0.3) / max(float(grain.std()), 1e-3)
+    return np.clip(base * (1 + contrast * grain[..., None]), 0, 255).astype(np.uint8)
 
 
 def label(rng: Rng, source: TextureSource, base: Image) -> Image:

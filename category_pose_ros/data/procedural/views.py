@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from category_pose_ros.data.procedural import surfaces
-from category_pose_ros.data.procedural.scenes import random_rotation
+from category_pose_ros.data.procedural import streets, surfaces
+from category_pose_ros.data.procedural.placement import Surroundings, random_rotation
+from category_pose_ros.data.procedural.scenes import Scene
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
 from category_pose_ros.geometry import SE3
 
@@ -34,27 +35,65 @@ def look_at(eye: Vector, target: Vector, roll: float = 0.0) -> SE3:
     return SE3(rotation_tensor, -rotation_tensor @ torch.from_numpy(np.asarray(eye)).float())
 
 
-def random_view(rng: Rng, target: Vector, direction: Vector, distance: float, supported: bool) -> SE3:
+def random_distance(rng: Rng, scene: Scene, diagonal: float) -> float:
+    """Metres between a camera and an object of a diagonal (m): within a room, or along a street."""
+    nearest, farthest, least = (4.0, 50.0, 0.9) if scene.surroundings is Surroundings.STREET else (0.25, 1.8, 1.8)
+    return float(max(np.exp(rng.uniform(np.log(nearest), np.log(farthest))), least * diagonal))
+
+
+def random_view(rng: Rng, scene: Scene, target: Vector, direction: Vector, distance: float) -> SE3:
     """A camera that sees the target in a given direction.
+
+    On a table it looks down, most of the time with a level horizon; on a street it is carried by a
+    car, a robot or a mast; in the air it is anywhere.
 
     Args:
         target: (3,) world point.
         direction: (3,) where the target shall lie in the camera frame, z = 1.
         distance: metres between camera and target.
-        supported: look down on a table, most of the time with a level horizon.
     """
-    if supported:
+    if scene.surroundings is Surroundings.STREET:
+        roll = rng.normal(0, 0.03)
+        rotation = look_at(_street_eye(rng, scene, target, distance), target, roll).rotation.numpy().astype(np.float64)
+    elif scene.surroundings is Surroundings.TABLE:
         elevation = np.radians(rng.triangular(2, 30, 85))
-        azimuth = rng.uniform(-np.pi, np.pi)
-        outward = [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
+        outward = _outward(elevation, rng.uniform(-np.pi, np.pi))
         roll = rng.normal(0, 0.12) if rng.random() < 0.85 else rng.uniform(-np.pi, np.pi)
-        centred = look_at(target + distance * np.array(outward), target, roll)
-        rotation = centred.rotation.numpy().astype(np.float64)
+        rotation = look_at(target + distance * outward, target, roll).rotation.numpy().astype(np.float64)
     else:
         rotation = random_rotation(rng)
     rotation = _turn_axis_to(direction) @ rotation
     placed = distance * direction / np.linalg.norm(direction)
     return SE3(torch.from_numpy(rotation).float(), torch.from_numpy(placed - rotation @ target).float())
+
+
+def backdrop(rng: Rng, source: TextureSource, scene: Scene, width: int, height: int) -> surfaces.Image:
+    """What is seen where nothing stands, (height, width, 3)."""
+    if scene.surroundings is Surroundings.STREET:
+        return streets.sky(rng, source, width, height)
+    return source.patch(rng, width, height)
+
+
+def _outward(elevation: float, azimuth: float) -> Vector:
+    """The unit vector (3,) towards a camera."""
+    across = np.cos(elevation)
+    return np.array([across * np.cos(azimuth), across * np.sin(azimuth), np.sin(elevation)])
+
+
+def _street_eye(rng: Rng, scene: Scene, target: Vector, distance: float) -> Vector:
+    """A point (3,) at a distance from the target, with as little as possible in between.
+
+    Most cameras are 1.2 to 2.5 m above the road, some look down from windows, masts and drones.
+    """
+    if rng.random() < 0.8:
+        elevation = np.arcsin(min((rng.uniform(1.2, 2.5) - target[2]) / distance, 0.6))
+    else:
+        elevation = np.radians(rng.triangular(3, 12, 60))
+    for _ in range(8):
+        eye = target + distance * _outward(float(elevation), rng.uniform(-np.pi, np.pi))
+        if streets.sees(scene.objects, eye, target):
+            break
+    return eye
 
 
 def degrade(rng: Rng, image: surfaces.Image) -> surfaces.Image:

@@ -1,0 +1,238 @@
+"""Streets: cars in lanes, crossing and parked, the ground under them, what stands beside, daylight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from category_pose_ros.data.procedural import shapes, surfaces
+from category_pose_ros.data.procedural.distractors import make_street_distractor
+from category_pose_ros.data.procedural.instance import Instance
+from category_pose_ros.data.procedural.placement import BACKDROP, Part, PlacedObject
+from category_pose_ros.data.procedural.surfaces import Image, Rng, TextureSource
+from category_pose_ros.geometry.mesh import Mesh
+from category_pose_ros.rendering.raytracer import TEXTURE_SIZE, Lighting, Material
+
+Vector = npt.NDArray[np.floating]
+
+_HORIZON_M = 300.0  # the ground ends there, below a pixel under the true horizon
+_LANE_M = 3.3
+
+
+@dataclass(frozen=True, eq=False)
+class Street:
+    """What stands on a street, the first car at the origin, and the ground, flat at z = 0."""
+
+    objects: tuple[PlacedObject, ...]
+    ground: list[Part]
+
+
+def make_street(rng: Rng, source: TextureSource, cars: Sequence[Instance]) -> Street:
+    """A road along x with lanes, a crossing, or a car park; without overlaps, so that a car may be left out."""
+    kind = str(rng.choice(["road", "crossing", "car park"], p=[0.6, 0.2, 0.2]))
+    placed: list[PlacedObject] = []
+    for car in cars:
+        _place(rng, placed, car, kind)
+    first_lane = -_LANE_M * float(rng.integers(0, 3)) - 0.5 * _LANE_M
+    lanes = (first_lane, first_lane + _LANE_M * float(rng.integers(2, 5)))
+    for _ in range(rng.integers(0, 9)):
+        _place_beside(rng, placed, make_street_distractor(rng, source), lanes)
+    return Street(tuple(placed), _ground(rng, source, kind, lanes))
+
+
+def daylight(rng: Rng, source: TextureSource) -> Lighting:
+    """Sun and blue sky, or clouds that light from all sides; houses and trees around the horizon."""
+    sunny = rng.random() < 0.6
+    sky = np.array([0.55, 0.75, 1.0]) if sunny else np.array([0.9, 0.95, 1.0])
+    strength = rng.uniform(0.35, 0.8) if sunny else rng.uniform(0.5, 1.0)
+    panorama = np.zeros((64, 128, 3), np.float32)
+    panorama[:32] = sky * strength * np.linspace(0.7, 1.2, 32)[:, None, None]
+    clouds = surfaces.fractal_noise(rng, 128, 32).mean(2, keepdims=True) / 255
+    panorama[:32] *= 1 + rng.uniform(0, 0.8) * (clouds - 0.5)
+    panorama[32:] = strength * rng.uniform(0.1, 0.4)
+    skyline = source.patch(rng, 128, int(rng.integers(4, 14))).astype(np.float32) / 255
+    panorama[34 - len(skyline) : 34] = skyline**2 * rng.uniform(0.4, 1.0)
+    if sunny:
+        elevation, azimuth = np.radians(rng.uniform(12, 70)), rng.uniform(-np.pi, np.pi)
+        sun = np.cos(elevation) * np.array([np.cos(azimuth), np.sin(azimuth), np.tan(elevation)])
+        warmth = np.array([1.0, rng.uniform(0.85, 1.0), rng.uniform(0.7, 0.95)])
+        colour, softness = rng.uniform(0.5, 1.3) * warmth, 0.012
+    else:  # a lamp as large as the sky, for the shadow under each car
+        sun, colour, softness = np.array([0.0, 0.0, 1.0]), np.full(3, rng.uniform(0.25, 0.6)), 0.5
+    return Lighting.from_panorama(
+        panorama, sun[None].astype(np.float32), colour[None].astype(np.float32), float(softness)
+    )
+
+
+def sky(rng: Rng, source: TextureSource, width: int, height: int) -> Image:
+    """What is behind a street: a photograph, or a sky brighter towards the horizon."""
+    if rng.random() < 0.65:
+        return source.patch(rng, width, height)
+    zenith = np.array([90, 140, 215]) if rng.random() < 0.5 else np.full(3, rng.uniform(150, 250))
+    haze = np.clip(zenith + rng.uniform(20, 110), 0, 255)
+    share = np.linspace(0, 1, height)[:, None, None]
+    return np.broadcast_to(zenith * (1 - share) + haze * share, (height, width, 3)).astype(np.uint8, order="C")
+
+
+def footprint(item: PlacedObject) -> tuple[Vector, Vector]:
+    """Discs that cover an object seen from above: centres (K, 2) and radii (K,), metres."""
+    size = item.instance.size_m
+    long_axis = int(size[1] > size[0])
+    count = int(np.clip(np.ceil(size[long_axis] / size[1 - long_axis]), 1, 12))
+    offsets = np.zeros((count, 3))
+    offsets[:, long_axis] = ((np.arange(count) + 0.5) / count - 0.5) * size[long_axis]
+    pose = item.world_from_object
+    centres = offsets @ pose.rotation.numpy().T + pose.translation.numpy()
+    radius = 0.5 * float(np.hypot(size[1 - long_axis], size[long_axis] / count))
+    return centres[:, :2], np.full(count, radius)
+
+
+def sees(objects: Sequence[PlacedObject], eye: Vector, target: Vector) -> bool:
+    """Whether no object stands in the way to a target (3,), or around the eye (3,): judged on the map.
+
+    An object whose centre the target is does not stand in its own way.
+    """
+    way = target[:2] - eye[:2]
+    for item in objects:
+        centres, radii = footprint(item)
+        if (np.linalg.norm(centres - eye[:2], axis=1) < radii + 0.3).any():
+            return False
+        share = np.clip((centres - eye[:2]) @ way / max(float(way @ way), 1e-9), 0, 1)
+        beside = np.linalg.norm(eye[:2] + share[:, None] * way - centres, axis=1)
+        is_target = np.linalg.norm(item.world_from_object.translation.numpy()[:2] - target[:2]) < 0.01
+        if not is_target and (beside < 0.6 * radii).any():
+            return False
+    return True
+
+
+def _place(rng: Rng, placed: list[PlacedObject], car: Instance, kind: str) -> None:
+    """The first at the origin, the others around it; after some attempts in vain it stays away."""
+    for attempt in range(20):
+        x, y, yaw = _stand(rng, kind, 1 + 0.1 * attempt) if placed else (0.0, 0.0, _stand(rng, kind, 1.0)[2])
+        item = PlacedObject.at(car, shapes.about(2, yaw), np.array([x, y, car.size_m[2] / 2]))
+        if _is_free(item, placed, gap=0.25):
+            placed.append(item)
+            return
+
+
+def _stand(rng: Rng, kind: str, spread: float) -> tuple[float, float, float]:
+    """Place (m) and heading of a car."""
+    if kind == "crossing":
+        x, y = rng.normal(0, 9 * spread, 2)
+        return float(x), float(y), float(rng.uniform(-np.pi, np.pi))
+    if kind == "car park":
+        x = 2.7 * round(rng.normal(0, 2 * spread)) + rng.normal(0, 0.15)
+        y = float(rng.choice([-11.5, -5.5, 0.0, 0.0, 6.0])) + rng.normal(0, 0.2)
+        return float(x), y, float(rng.choice([-np.pi / 2, np.pi / 2]) + rng.normal(0, 0.04))
+    y = float(rng.choice([-2, -1, 0, 1, 2])) * _LANE_M + rng.normal(0, 0.25)
+    heading = 0.0 if rng.random() < 0.5 else np.pi
+    return float(rng.normal(0, 10 * spread)), y, float(heading + rng.normal(0, 0.05))
+
+
+def _place_beside(rng: Rng, placed: list[PlacedObject], thing: Instance, lanes: tuple[float, float]) -> None:
+    """Left or right of the road, along it; what is large a little farther away."""
+    for _ in range(5):
+        side = rng.choice([-1, 1])
+        edge = abs(lanes[0] if side < 0 else lanes[1])
+        y = side * (edge + rng.uniform(1.0, 8.0) + 0.5 * thing.size_m[1] * rng.uniform(1.0, 1.5))
+        turn = shapes.about(2, rng.choice([0.0, np.pi]) + rng.normal(0, 0.05))
+        item = PlacedObject.at(thing, turn, np.array([rng.normal(0, 15), y, thing.size_m[2] / 2]))
+        if _is_free(item, placed, gap=0.4):
+            placed.append(item)
+            return
+
+
+def _is_free(item: PlacedObject, placed: list[PlacedObject], gap: float) -> bool:
+    centres, radii = footprint(item)
+    for other in placed:
+        other_centres, other_radii = footprint(other)
+        apart = np.linalg.norm(centres[:, None] - other_centres, axis=-1)
+        # The discs reach beyond what they cover, so they may overlap a little.
+        if (apart < 0.85 * (radii[:, None] + other_radii) + gap).any():
+            return False
+    return True
+
+
+def _ground(rng: Rng, source: TextureSource, kind: str, lanes: tuple[float, float]) -> list[Part]:
+    """Asphalt with markings up to the kerbs, something else beyond."""
+    wide = 2 * _HORIZON_M
+    asphalt = surfaces.finish(rng, _asphalt(rng), gloss=0.02, roughness=0.9)
+    if kind != "road":
+        parts = [_field(wide, wide, 0.0, -0.01, asphalt, rng.uniform(2, 8))]
+        return parts + (_bays(rng) if kind == "car park" else [])
+    middle, width = sum(lanes) / 2, lanes[1] - lanes[0]
+    verge = _verge(rng, source)
+    parts = [
+        _field(wide, wide, 0.0, -0.03, surfaces.finish(rng, verge, gloss=0.0), rng.uniform(1, 8)),
+        _field(wide, width + 0.6, middle, -0.005, asphalt, rng.uniform(2, 8)),
+    ]
+    if rng.random() < 0.7:  # pavements with kerbs
+        stone = surfaces.finish(rng, surfaces.flat(rng.uniform(90, 190) + rng.normal(0, 6, 3)), gloss=0.0)
+        depth = rng.uniform(1.0, 3.0)
+        kerb = shapes.box([wide, depth, 0.1])
+        for side, edge in zip((-1, 1), lanes, strict=True):
+            parts.append((shapes.moved(kerb, 0.0, edge + side * (0.3 + depth / 2), 0.04), stone, BACKDROP))
+    return parts + _markings(rng, lanes)
+
+
+def _field(length: float, width: float, y: float, z: float, material: Material, period: float) -> Part:
+    """A level rectangle along x whose texture repeats each period (m)."""
+    mesh = shapes.panel(length, width)
+    uv = mesh.uv * np.array([length / period, width / period], np.float32)
+    return shapes.moved(Mesh(mesh.vertices, mesh.normals, uv, mesh.faces), 0.0, y, z), material, BACKDROP
+
+
+def _markings(rng: Rng, lanes: tuple[float, float]) -> list[Part]:
+    """Lines between the lanes, dashed or not, and along the edges; some roads have none."""
+    if rng.random() < 0.25:
+        return []
+    dash = shapes.panel(rng.uniform(2, 5), rng.uniform(0.1, 0.2))
+    period = rng.uniform(6, 12)
+    strips = []
+    for y in np.arange(lanes[0] + _LANE_M, lanes[1] - 0.1, _LANE_M):
+        strips += [shapes.moved(dash, float(x), float(y)) for x in np.arange(-60, 60, period)]
+    if rng.random() < 0.5:
+        edge = shapes.panel(2 * _HORIZON_M, 0.15)
+        strips += [shapes.moved(edge, 0.0, y) for y in (lanes[0] + 0.15, lanes[1] - 0.15)]
+    return [(shapes.merge(strips), _line_paint(rng), BACKDROP)] if strips else []
+
+
+def _bays(rng: Rng) -> list[Part]:
+    """The lines between the bays of a car park."""
+    line = shapes.panel(0.12, 5.0)
+    bays = [shapes.moved(line, 2.7 * (k + 0.5), y) for k in range(-10, 10) for y in (-11.5, -5.5, 0.0, 6.0)]
+    return [(shapes.merge(bays), _line_paint(rng), BACKDROP)] if rng.random() < 0.7 else []
+
+
+def _line_paint(rng: Rng) -> Material:
+    """White or yellow, worn."""
+    colour = [235, 235, 230] if rng.random() < 0.8 else [225, 180, 60]
+    return surfaces.finish(rng, surfaces.flat(np.array(colour) * rng.uniform(0.55, 1.0)), gloss=0.0)
+
+
+def _asphalt(rng: Rng) -> Image:
+    """Grey with grit, patches and now and then a crack."""
+    grey = rng.uniform(45, 165)
+    patches = cv2.resize(rng.normal(0, rng.uniform(0, 10), (6, 6)), (TEXTURE_SIZE, TEXTURE_SIZE))
+    grit = rng.normal(0, rng.uniform(2, 14), (TEXTURE_SIZE, TEXTURE_SIZE))
+    image = np.clip((grey + patches + grit)[..., None] + rng.normal(0, 4, 3), 0, 255).astype(np.uint8)
+    if rng.random() < 0.3:
+        track = np.cumsum(rng.normal(0, 6, (9, 2)), 0) + 64
+        cv2.polylines(image, [track.astype(np.int32)], False, (grey * np.full(3, 0.5)).tolist(), 1)
+    return image
+
+
+def _verge(rng: Rng, source: TextureSource) -> Image:
+    """Grass, earth or gravel; now and then paving or a photograph."""
+    kind = rng.random()
+    if kind < 0.15:
+        return surfaces.patterned(rng, source)
+    if kind < 0.35:
+        return source.patch(rng, TEXTURE_SIZE, TEXTURE_SIZE)
+    base = rng.choice([[85, 100, 45], [120, 100, 75], [130, 128, 122]]) * rng.uniform(0.4, 1.4) + rng.normal(0, 10, 3)
+    blades = rng.normal(0, 18, (TEXTURE_SIZE, TEXTURE_SIZE, 1))
+    return np.clip(base + blades, 0, 255).astype(np.uint8)
