@@ -18,6 +18,7 @@ from category_pose_ros.cli import main
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.data.bag_writer import write_bag
 from category_pose_ros.data.bop_writer import write_scene
+from category_pose_ros.data.damage import DAMAGES
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
 
@@ -165,6 +166,19 @@ def test_evaluate_can_leave_out_categories_and_depth(run, estimator, scene):
     assert all(frame.depth is None for frame in estimator.frames)
 
 
+def test_evaluate_shows_damaged_depth_beside_the_whole(run, estimator, scene, tmp_path):
+    status, out, err = run("evaluate", scene, "--damage", "--output", tmp_path / "out")
+    assert (status, err) == (0, "")
+    names = ["as it is", "without depth", *(damage.name for damage in DAMAGES)]
+    assert list(json.loads((tmp_path / "out" / "metrics.json").read_text())["by_damage"]) == names
+    assert [name for name in names if any(line.startswith(name + " ") for line in out.splitlines())] == names
+    shown = [frame.depth for frame in estimator.frames[::2]]
+    assert shown[0].max() == 1
+    assert shown[1] is None
+    assert all(depth is not None for depth in shown[2:])
+    assert all((depth != shown[0]).any() for depth in shown[2:])
+
+
 ESTIMATE = ("estimate", "{image}", *CAMERA_OPTION)
 
 
@@ -205,6 +219,7 @@ ESTIMATE = ("estimate", "{image}", *CAMERA_OPTION)
         (("replay", "{bag}", "--output", "{folder}", "--image-topic", "/x"), "/x"),
         (("evaluate", "nowhere"), "DATASET"),
         (("evaluate", "{folder}"), "DATASET"),
+        (("evaluate", "{scene}", "--damage", "--no-depth"), "--damage"),
         (("evaluate", "{scene}", "--output", "{text}"), "--output"),
     ],
 )

@@ -14,8 +14,14 @@ from category_pose_ros.evaluation.evaluate import Evaluation, ObjectResult, eval
 from category_pose_ros.evaluation.examples import examples
 from category_pose_ros.evaluation.matching import match
 from category_pose_ros.evaluation.poses_csv import COLUMNS, PosesWriter
-from category_pose_ros.evaluation.report import Picture, table_text, write_metrics, write_page
-from category_pose_ros.evaluation.summary import occlusion_level, summarise
+from category_pose_ros.evaluation.report import Picture, aligned, group_rows, table_text, write_metrics, write_page
+from category_pose_ros.evaluation.summary import (
+    AP_ROTATION_DEG,
+    AP_TRANSLATION_CM,
+    occlusion_level,
+    precision_curves,
+    summarise,
+)
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
 
@@ -131,6 +137,24 @@ def test_distance_error_is_a_fraction_of_the_true_distance():
     assert overall([guess((0.0, 0.0, 1.1))], truth())["median_distance_error"] == pytest.approx(0.1)
 
 
+def test_size_error_is_a_fraction_of_the_true_extents():
+    larger = ObjectEstimate("mug", pose(), SIZE * 1.2, 0.9, 1.0, np.eye(6))
+    assert overall([larger], truth())["median_size_error"] == pytest.approx(0.2)
+
+
+def test_curves_of_average_precision_step_up_at_the_error():
+    """One object found 11.9 degrees and 2.9 cm off, one not found."""
+    evaluation = run([guess((-0.3, 0.0, 1.029), yaw_deg=11.9)], truth(LEFT), truth(RIGHT))
+    curves = precision_curves(evaluation.objects, evaluation.false_alarms)
+    assert curves.rotation == pytest.approx(np.where(AP_ROTATION_DEG < 11.9, 0, 0.5))
+    assert curves.translation == pytest.approx(np.where(AP_TRANSLATION_CM < 2.9, 0, 0.5))
+    numbers = summarise(evaluation)["overall"]
+    # 48.5 of 60 steps of a degree, and 48.5 of 60 of a quarter of a centimetre: half a step is the rise.
+    assert numbers["ap_rotation_60"] == pytest.approx(0.5 * 48.5 / 60)
+    assert numbers["ap_translation_15"] == pytest.approx(0.5 * 48.5 / 60)
+    assert precision_curves([], []) is None
+
+
 def test_nothing_to_measure_is_null():
     numbers = overall([])
     assert numbers["objects"] == 0
@@ -185,6 +209,18 @@ def test_table_has_a_row_per_group_and_aligned_columns():
     assert len({len(line) for line in lines}) == 1
     assert "acc 30°" in lines[0]
     assert "s/image" in lines[0]
+
+
+def test_damage_has_rows_of_its_own_everywhere(tmp_path):
+    summary = summarise(run([guess()], truth()))
+    by_damage = {"as it is": summary["overall"], "50% holes": overall([], truth())}
+    lines = aligned(group_rows(by_damage)).splitlines()
+    assert [line.split()[:3] for line in lines[2:]] == [["as", "it", "is"], ["50%", "holes", "1"]]
+    write_metrics(tmp_path / "metrics.json", summary, by_damage)
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert content["by_damage"]["50% holes"]["found"] == 0
+    write_page(tmp_path / "report.html", "title", summary, [], [], by_damage)
+    assert "<td>50% holes</td>" in (tmp_path / "report.html").read_text()
 
 
 def test_page_is_self_contained(tmp_path):

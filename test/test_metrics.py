@@ -55,6 +55,17 @@ def test_symmetry_of_category(category, symmetry):
     assert symmetry_of(category) is symmetry
 
 
+def test_size_error_is_the_mean_over_the_axes():
+    assert metrics.size_error(np.array([0.11, 0.1, 0.24]), np.array([0.1, 0.1, 0.3])) == pytest.approx(0.1)
+    assert metrics.size_error(CUBE, CUBE) == 0
+
+
+def test_area_under_a_curve():
+    assert metrics.area_under_curve(np.array([0.0, 1.0])) == 0.5
+    assert metrics.area_under_curve(np.array([0.0, 1.0, 1.0])) == 0.75
+    assert metrics.area_under_curve(np.ones(7)) == 1
+
+
 def test_box_points_are_corners_and_a_grid_of_the_surface():
     points = metrics.box_points(np.array([2.0, 4.0, 6.0]))
     assert points.shape == (98, 3)  # 5^3 grid points less the 3^3 inside

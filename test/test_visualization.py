@@ -16,7 +16,7 @@ from category_pose_ros.records import ObjectEstimate, Track, TrackState
 from category_pose_ros.visualization.label import draw_label
 from category_pose_ros.visualization.overlay import draw_box, draw_overlay
 from category_pose_ros.visualization.palette import category_colour
-from category_pose_ros.visualization.plots import Curve, plot_accuracy
+from category_pose_ros.visualization.plots import plot_average_precision
 from category_pose_ros.visualization.projection import project_segment
 from category_pose_ros.visualization.video import write_video
 
@@ -142,12 +142,13 @@ def test_a_lens_bends_a_segment():
 
 
 def test_plots_are_png_files():
-    curves = {"overall": Curve([1.0, 5.0, 80.0], 4), "mug": Curve([], 1), "can": Curve([], 0)}
-    png = plot_accuracy("rotation error", "degrees", 60.0, curves)
+    thresholds = np.linspace(0, 60, 7)
+    curves = {"overall": np.linspace(0, 1, 7), "mug": np.zeros(7)}
+    png = plot_average_precision("rotation", "degrees", thresholds, curves)
     with Image.open(io.BytesIO(png)) as image:
         assert image.format == "PNG"
         assert image.width > 400
-    plot_accuracy("nothing", "degrees", 60.0, {})
+    plot_average_precision("nothing", "degrees", thresholds, {})
 
 
 def test_video_is_h264_and_shows_the_frames(tmp_path):

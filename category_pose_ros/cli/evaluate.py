@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +13,33 @@ import numpy.typing as npt
 from PIL import Image
 from tqdm import tqdm
 
+from category_pose_ros import PoseEstimator
 from category_pose_ros.cli.options import FOLDER, about, estimator_choice, estimator_options
 from category_pose_ros.data.annotations import AnnotatedFrame
 from category_pose_ros.data.bop import BopScene
-from category_pose_ros.evaluation.evaluate import Evaluation, PoseErrors
+from category_pose_ros.data.damage import DAMAGES, damaged, without_depth
+from category_pose_ros.evaluation.evaluate import Evaluation
 from category_pose_ros.evaluation.evaluate import evaluate as run_evaluation
 from category_pose_ros.evaluation.examples import examples
-from category_pose_ros.evaluation.report import LEGEND, Picture, table_text, write_metrics, write_page
-from category_pose_ros.evaluation.summary import summarise
+from category_pose_ros.evaluation.report import (
+    LEGEND,
+    Picture,
+    aligned,
+    group_rows,
+    table_text,
+    write_metrics,
+    write_page,
+)
+from category_pose_ros.evaluation.summary import (
+    AP_ROTATION_DEG,
+    AP_TRANSLATION_CM,
+    Metrics,
+    PrecisionCurves,
+    precision_curves,
+    summarise,
+)
 from category_pose_ros.visualization.overlay import draw_box, draw_overlay
-from category_pose_ros.visualization.plots import Curve, plot_accuracy
+from category_pose_ros.visualization.plots import plot_average_precision
 
 _TRUTH_COLOUR = (255, 255, 255)
 
@@ -33,64 +48,76 @@ _TRUTH_COLOUR = (255, 255, 255)
 @click.argument("dataset", type=click.Path(path_type=Path))
 @estimator_options
 @click.option("--no-depth", is_flag=True, help="Do not show the estimator the depth images.")
+@click.option("--damage", is_flag=True, help="Again for each of several damages to the depth, and without depth.")
 @click.option("--output", type=FOLDER, help="Write metrics.json and report.html into this folder.")
-def evaluate(dataset: Path, no_depth: bool, output: Path | None, **choice: Any) -> None:
+def evaluate(dataset: Path, no_depth: bool, damage: bool, output: Path | None, **choice: Any) -> None:
     """Evaluate on DATASET, a BOP-style scene folder, and print the table.
 
     With --categories only objects of these count.
     """
+    if no_depth and damage:
+        raise click.UsageError("--damage: expected depth, but --no-depth leaves it out")
     chosen = estimator_choice(**choice)
     with about("DATASET"):
         scene = BopScene(dataset)
     estimator = chosen.load()
-    frames: Iterable[AnnotatedFrame] = tqdm(scene, unit="image", desc=dataset.name, disable=None)
-    if no_depth:
-        frames = _without_depth(frames)
-    evaluation = run_evaluation(estimator.estimate, frames, chosen.categories)
+    frames = _shown(scene, dataset.name)
+    evaluation = run_evaluation(estimator.estimate, without_depth(frames) if no_depth else frames, chosen.categories)
     summary = summarise(evaluation)
     click.echo(table_text(summary))
+    by_damage: dict[str, Metrics] = {}
+    if damage:
+        by_damage = {"as it is": summary["overall"], **_by_damage(estimator, scene, chosen.categories)}
+        click.echo("\n" + aligned(group_rows(by_damage)))
     click.echo(LEGEND)
     if output:
         with about("--output"):
             output.mkdir(parents=True, exist_ok=True)
-        write_metrics(output / "metrics.json", summary)
+        write_metrics(output / "metrics.json", summary, by_damage)
         title = f"{dataset.resolve().name}: {chosen.method}"
-        write_page(output / "report.html", title, summary, _plots(evaluation), _overlays(evaluation, scene))
+        write_page(output / "report.html", title, summary, _plots(evaluation), _overlays(evaluation, scene), by_damage)
         click.echo(f"wrote {output / 'metrics.json'} and {output / 'report.html'}")
 
 
-def _without_depth(frames: Iterable[AnnotatedFrame]) -> Iterator[AnnotatedFrame]:
-    for item in frames:
-        yield dataclasses.replace(item, frame=dataclasses.replace(item.frame, depth=None))
+def _shown(scene: BopScene, label: str) -> Iterable[AnnotatedFrame]:
+    """The frames, with a progress bar on a terminal."""
+    frames: Iterable[AnnotatedFrame] = tqdm(scene, unit="image", desc=label, disable=None)
+    return frames
+
+
+def _by_damage(estimator: PoseEstimator, scene: BopScene, categories: tuple[str, ...]) -> dict[str, Metrics]:
+    """The overall numbers without depth and with each of the damages to it."""
+    label = "without depth"
+    runs = {label: without_depth(_shown(scene, label))}
+    runs |= {item.name: damaged(_shown(scene, item.name), item) for item in DAMAGES}
+    return {
+        name: summarise(run_evaluation(estimator.estimate, frames, categories))["overall"]
+        for name, frames in runs.items()
+    }
 
 
 def _plots(evaluation: Evaluation) -> list[Picture]:
-    def rotation(errors: PoseErrors) -> float:
-        return math.degrees(errors.rotation_rad)
-
-    def translation(errors: PoseErrors) -> float:
-        return errors.translation_m * 100
-
+    curves = _curves(evaluation)
+    rotation = {name: item.rotation for name, item in curves.items()}
+    translation = {name: item.translation for name, item in curves.items()}
+    caption = "Average precision where an estimate is right whose {} error is at most this, whatever the other errors."
     return [
+        Picture(caption.format("rotation"), plot_average_precision("rotation", "degrees", AP_ROTATION_DEG, rotation)),
         Picture(
-            f"Share of the objects with at most this {what} error; objects that were not found never come in.",
-            plot_accuracy(f"{what} error", unit, limit, _curves(evaluation, measure)),
-        )
-        for what, unit, limit, measure in (
-            ("rotation", "degrees", 60.0, rotation),
-            ("translation", "centimetres", 15.0, translation),
-        )
+            caption.format("translation"),
+            plot_average_precision("translation", "centimetres", AP_TRANSLATION_CM, translation),
+        ),
     ]
 
 
-def _curves(evaluation: Evaluation, measure: Any) -> dict[str, Curve]:
-    groups = {"overall": evaluation.objects}
-    for category in sorted({item.category for item in evaluation.objects}):
-        groups[category] = [item for item in evaluation.objects if item.category == category]
-    return {
-        name: Curve([measure(item.errors) for item in group if item.errors is not None], len(group))
-        for name, group in groups.items()
-    }
+def _curves(evaluation: Evaluation) -> dict[str, PrecisionCurves]:
+    """Overall and per category that has objects."""
+    objects, alarms = evaluation.objects, evaluation.false_alarms
+    curves = {"overall": precision_curves(objects, alarms)}
+    for name in sorted({item.category for item in objects}):
+        own = [item for item in objects if item.category == name]
+        curves[name] = precision_curves(own, [alarm for alarm in alarms if alarm.category == name])
+    return {name: item for name, item in curves.items() if item is not None}
 
 
 def _overlays(evaluation: Evaluation, scene: BopScene) -> list[Picture]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.evaluation import metrics
 from category_pose_ros.evaluation.matching import match
-from category_pose_ros.geometry.symmetry import symmetry_of
 from category_pose_ros.records import Frame, ObjectEstimate
 
 
@@ -21,6 +20,7 @@ class PoseErrors:
         rotation_rad: `metrics.rotation_error`.
         translation_m: `metrics.translation_error`.
         distance_fraction: error of the distance from the camera, as a fraction of the true one.
+        size_fraction: `metrics.size_error`.
         add_m: `metrics.average_distance`.
         add_extents: the same in units of the object's largest extent.
         iou: `metrics.intersection_over_union`.
@@ -29,6 +29,7 @@ class PoseErrors:
     rotation_rad: float
     translation_m: float
     distance_fraction: float
+    size_fraction: float
     add_m: float
     add_extents: float
     iou: float
@@ -89,7 +90,7 @@ def evaluate(
 
 def pose_errors(estimate: ObjectEstimate, truth: GroundTruthObject) -> PoseErrors:
     """All errors of one estimate, with the symmetry of the object's category."""
-    symmetry = symmetry_of(truth.category)
+    symmetry = truth.seen_symmetry
     poses = estimate.camera_from_object, truth.camera_from_object
     add_m = metrics.average_distance(*poses, truth.size_m, symmetry)
     distance, true_distance = (float(pose.translation.norm()) for pose in poses)
@@ -97,6 +98,7 @@ def pose_errors(estimate: ObjectEstimate, truth: GroundTruthObject) -> PoseError
         rotation_rad=metrics.rotation_error(*poses, symmetry),
         translation_m=metrics.translation_error(*poses),
         distance_fraction=abs(distance - true_distance) / true_distance,
+        size_fraction=metrics.size_error(estimate.size_m, truth.size_m),
         add_m=add_m,
         add_extents=add_m / float(truth.size_m.max()),
         iou=metrics.intersection_over_union(poses[0], estimate.size_m, poses[1], truth.size_m, symmetry),

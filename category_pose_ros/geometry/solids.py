@@ -18,6 +18,8 @@ from category_pose_ros.geometry.se3 import SE3
 from category_pose_ros.geometry.symmetry import Symmetry, symmetry_of
 
 _TINY = 1e-9
+_FAR_M = 1e3  # no object is as large
+_BEHIND = 0.1  # in diagonals: what is farther out behind a face that is not seen is not of the object
 
 
 class Solid(enum.IntEnum):
@@ -26,34 +28,46 @@ class Solid(enum.IntEnum):
     BOX = 0
     CYLINDER = 1  # elliptic, upright, closed: bottle, can
     VESSEL = 2  # round, as wide as the box along y, at its -x side, open at the top: mug without its handle
+    BOWL = 3  # lower half of an ellipsoid, a shell that is open at the top
+    HINGE = 4  # the bottom of the box and its back, at -x: laptop
+
+
+_SOLIDS = {"bowl": Solid.BOWL, "laptop": Solid.HINGE, "mug": Solid.VESSEL}
 
 
 def solid_of(category: str) -> Solid:
-    """The solid of a category: VESSEL for mugs, CYLINDER for what is symmetric about z, else BOX."""
-    if category == "mug":
-        return Solid.VESSEL
+    """The solid of a category; unless named here, CYLINDER for what is symmetric about z, else BOX."""
+    if category in _SOLIDS:
+        return _SOLIDS[category]
     return Solid.CYLINDER if symmetry_of(category) is Symmetry.AXIS_Z else Solid.BOX
 
 
-def signed_distance(solid: Tensor, size_m: Tensor, points_object: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Distance of points to the surface of solids, negative inside, with derivatives.
+def signed_distance(
+    solid: Tensor, size_m: Tensor, points_object: Tensor, viewpoint: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Distance of points to the surface of solids that is seen from somewhere, with derivatives.
 
-    It is the largest of the distances to the faces: exact inside and next to a face, too small
-    outside an edge. That to an elliptic side is exact for a circle. The open top of a VESSEL is no
-    face for what is below it, so that the inside of the wall is surface like its outside.
+    It is the largest of the signed distances, negative inside, to the faces that are turned to the
+    viewpoint: exact next to a face, too small outside an edge. A face that is turned away was not
+    measured and would attract what is behind the object: it has no distance, and what is well
+    behind it none at all. That to an elliptic side is exact for a circle. An open top is no face
+    for what is below it; from above, the wall and the bottom are seen from the inside. Nor are the
+    four open sides of a HINGE for what is between its two plates, which are seen from both sides.
 
     Args:
         solid: (B,) values of `Solid`.
         size_m: (B, 3) extents of the boxes.
         points_object: (B, N, 3).
+        viewpoint: (B, 3) in the object frame.
 
     Returns:
-        Distance (B, N) in metres, its derivatives by the point (B, N, 3) and by the log of the
-        extents (B, N, 3).
+        Distance (B, N) in metres, a kilometre for what has none, its derivatives by the point
+        (B, N, 3) and by the log of the extents (B, N, 3).
     """
-    flat, flat_by_point, flat_by_log_size = _nearest_flat_face(solid, size_m, points_object)
-    side, side_by_point, side_by_log_size = _round_side(solid, size_m, points_object)
-    is_side = (solid != Solid.BOX).unsqueeze(-1) & (side > flat)  # (B, N)
+    from_inside = _is_open(solid) & (viewpoint[:, 2] > size_m[:, 2] / 2)  # (B,)
+    flat, flat_by_point, flat_by_log_size = _nearest_flat_face(solid, size_m, points_object, viewpoint, from_inside)
+    side, side_by_point, side_by_log_size = _round_side(solid, size_m, points_object, viewpoint, from_inside)
+    is_side = ~_is_flat(solid).unsqueeze(-1) & (side > flat)  # (B, N)
     distance = torch.where(is_side, side, flat)
     is_side = is_side.unsqueeze(-1)
     by_point = torch.where(is_side, side_by_point, flat_by_point)
@@ -79,16 +93,48 @@ def depth_along(solid: Tensor, size_m: Tensor, camera_from_object: SE3, rays: Te
     direction = torch.where(direction.abs() < _TINY, torch.full_like(direction, _TINY), direction)
     low, high = (-1 - origin) / direction, (1 - origin) / direction
     slab_entry, slab_leave = torch.minimum(low, high), torch.maximum(low, high)  # (B, N, 3)
-    side_entry, side_leave = _circle(origin[..., :2], direction[..., :2])
-    is_box = (solid == Solid.BOX).unsqueeze(-1)
-    side_entry = torch.where(is_box, slab_entry[..., :2].amax(-1), side_entry)
-    side_leave = torch.where(is_box, slab_leave[..., :2].amin(-1), side_leave)
+    side_entry, side_leave = _unit_sphere(_about_side(solid, origin, 1.0), _about_side(solid, direction, 0.0))
+    is_flat = _is_flat(solid).unsqueeze(-1)
+    side_entry = torch.where(is_flat, slab_entry[..., :2].amax(-1), side_entry)
+    side_leave = torch.where(is_flat, slab_leave[..., :2].amin(-1), side_leave)
     entry = torch.maximum(side_entry, slab_entry[..., 2])
     leave = torch.minimum(side_leave, slab_leave[..., 2])
+    met = (entry < leave) & (entry > 0)  # False for the NaN of a ray that misses the round side
     through_top = (slab_entry[..., 2] > side_entry) & (direction[..., 2] < 0)
-    into_vessel = through_top & (solid == Solid.VESSEL).unsqueeze(-1)
-    met = (entry < leave) & (entry > 0)  # False for the NaN of a ray that misses the circle
-    return torch.where(met, torch.where(into_vessel, leave, entry), torch.full_like(entry, torch.nan))
+    from_inside = through_top & _is_open(solid).unsqueeze(-1)
+    is_hinge = (solid == Solid.HINGE).unsqueeze(-1)
+    from_inside |= is_hinge & ~_is_plate(slab_entry.argmax(-1), direction)
+    passes = is_hinge & from_inside & ~_is_plate(slab_leave.argmin(-1), -direction)
+    surface = torch.where(from_inside, leave, entry)
+    return torch.where(met & ~passes, surface, torch.full_like(entry, torch.nan))
+
+
+def _is_open(solid: Tensor) -> Tensor:
+    return (solid == Solid.VESSEL) | (solid == Solid.BOWL)
+
+
+def _is_flat(solid: Tensor) -> Tensor:
+    return (solid == Solid.BOX) | (solid == Solid.HINGE)
+
+
+def _is_plate(axis: Tensor, inwards: Tensor) -> Tensor:
+    """Whether the face (B, N) across an axis, of the two the one that is entered so, is bottom or back."""
+    return (axis != 1) & (inwards.gather(-1, axis.unsqueeze(-1)).squeeze(-1) > 0)
+
+
+def _about_side(solid: Tensor, scaled: Tensor, top: float) -> Tensor:
+    """Coordinates (B, N, 3), in half extents, as those in which the round side is the unit sphere.
+
+    The side of a cylinder is round about z and has no third coordinate. That of a bowl has its
+    centre in the top, at z = 1, and reaches down to the bottom.
+
+    Args:
+        solid: (B,).
+        scaled: (B, N, 3) in half extents.
+        top: 1 for places, 0 for directions.
+    """
+    is_bowl = (solid == Solid.BOWL).to(scaled)[:, None, None]
+    return torch.cat([scaled[..., :2], is_bowl * (scaled[..., 2:] - top) / 2], dim=-1)
 
 
 def _body(solid: Tensor, size_m: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,46 +147,71 @@ def _body(solid: Tensor, size_m: Tensor) -> tuple[Tensor, Tensor]:
     return centre, half
 
 
-def _nearest_flat_face(solid: Tensor, size_m: Tensor, points_object: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _nearest_flat_face(
+    solid: Tensor, size_m: Tensor, points_object: Tensor, viewpoint: Tensor, from_inside: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Largest distance to the flat faces, bottom and top and those of a box's sides, and its derivatives."""
     unit = torch.eye(3, dtype=points_object.dtype, device=points_object.device)
     normals = torch.cat([-unit, unit])  # (F, 3)
     half = size_m.unsqueeze(-2) / 2  # (B, 1, 3)
     distance = points_object @ normals.T - half @ normals.abs().T  # (B, N, F)
-    is_side = normals[:, 2] == 0
-    is_top = normals[:, 2] > 0
+    is_side, is_top, is_bottom = normals[:, 2] == 0, normals[:, 2] > 0, normals[:, 2] < 0
     kind = solid[:, None, None]
-    absent = (is_side & (kind != Solid.BOX)) | (is_top & (kind == Solid.VESSEL) & (distance < 0))
-    nearest, face = distance.masked_fill(absent, -torch.inf).max(-1)
+    is_plate = is_bottom | (normals[:, 0] < 0)
+    absent = (is_side & ~_is_flat(kind)) | (is_bottom & (kind == Solid.BOWL))
+    opening = (is_top & _is_open(kind)) | (~is_plate & (kind == Solid.HINGE))
+    absent = absent | (opening & (distance < 0))
+    facing = viewpoint.unsqueeze(-2) @ normals.T > half @ normals.abs().T  # (B, 1, F)
+    seen = facing | from_inside[:, None, None] | (is_plate & (kind == Solid.HINGE))
+    margin = _BEHIND * size_m.norm(dim=-1)[:, None, None]
+    nearest, face = _of_seen(distance, seen, margin).masked_fill(absent, -_FAR_M).max(-1)
     normal = normals[face]
     return nearest, normal, -half * normal.abs()
 
 
-def _round_side(solid: Tensor, size_m: Tensor, points_object: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Distance to the elliptic side, (rho - 1) sqrt(ab) with rho = |(x / a, y / b)|, and its derivatives."""
+def _round_side(
+    solid: Tensor, size_m: Tensor, points_object: Tensor, viewpoint: Tensor, from_inside: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Distance to the round side, (rho - 1) sqrt(ab) with rho = |(x / a, y / b)|, and its derivatives.
+
+    A bowl has z in rho as well.
+    """
     centre, half = _body(solid, size_m)
-    semi = half[:, None, :2]  # (B, 1, 2), a and b
-    across = points_object[..., :2] - centre[:, None, :2]
-    scaled = across / semi
+    across = points_object - centre.unsqueeze(-2)
+    scaled = _about_side(solid, across / half.unsqueeze(-2), 1.0)  # (B, N, 3)
     rho = scaled.norm(dim=-1).clamp_min(1e-6)
-    mean = semi.prod(-1).sqrt()
+    mean = half[:, None, :2].prod(-1).sqrt()
     distance = (rho - 1) * mean
-    slope = mean.unsqueeze(-1) * scaled / (semi * rho.unsqueeze(-1))  # by x and y
-    by_log_semi = distance.unsqueeze(-1) / 2 - slope * across
-    # A vessel is as deep as it is wide, and moves along x as the box grows around its handle.
-    vessel = (solid == Solid.VESSEL).unsqueeze(-1)
-    by_log_x = torch.where(vessel, slope[..., 0] * size_m[:, None, 0] / 2, by_log_semi[..., 0])
-    both = by_log_semi.sum(-1) - slope[..., 0] * size_m[:, None, 1] / 2
-    by_log_y = torch.where(vessel, both, by_log_semi[..., 1])
-    zero = torch.zeros_like(distance)
-    by_point = torch.cat([slope, zero.unsqueeze(-1)], dim=-1)
-    return distance, by_point, torch.stack([by_log_x, by_log_y, zero], dim=-1)
+    semi = half.unsqueeze(-2) * half.new_tensor([1.0, 1.0, 2.0])  # a bowl is as deep as the box is high
+    by_point = mean.unsqueeze(-1) * scaled / (semi * rho.unsqueeze(-1))
+    of_mean = distance.unsqueeze(-1) * half.new_tensor([0.5, 0.5, 0.0])
+    by_log_half = of_mean - by_point * across
+    vessel = (solid == Solid.VESSEL)[:, None, None]
+    by_log_size = torch.where(vessel, _of_vessel(size_m, by_point, by_log_half), by_log_half)
+    # The tangent at the direction of the point has the viewpoint in front of it.
+    eye = _about_side(solid, ((viewpoint - centre) / half).unsqueeze(-2), 1.0)
+    seen = ((scaled * eye).sum(-1) > rho) | from_inside.unsqueeze(-1)
+    return _of_seen(distance, seen, _BEHIND * size_m.norm(dim=-1, keepdim=True)), by_point, by_log_size
 
 
-def _circle(origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """Where lines enter and leave the unit circle, as multiples of the direction; NaN where they miss it."""
+def _of_vessel(size_m: Tensor, by_point: Tensor, by_log_half: Tensor) -> Tensor:
+    """Derivative by the log of the box: a vessel is as deep as wide, and moves along x as the box grows around it."""
+    shift = by_point[..., 0] / 2
+    by_log_x = shift * size_m[:, None, 0]
+    by_log_y = by_log_half[..., :2].sum(-1) - shift * size_m[:, None, 1]
+    return torch.stack([by_log_x, by_log_y, by_log_half[..., 2]], dim=-1)
+
+
+def _of_seen(distance: Tensor, seen: Tensor, margin: Tensor) -> Tensor:
+    """Distance to faces; to one that is not seen far above zero for what is well behind it, else far below."""
+    hidden = torch.where(distance > margin, _FAR_M, -_FAR_M)
+    return torch.where(seen, distance, hidden.to(distance))
+
+
+def _unit_sphere(origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """Where lines enter and leave the unit sphere, as multiples of the direction; NaN where they miss it."""
     square = direction.square().sum(-1)
     middle = -(origin * direction).sum(-1) / square
-    distance = origin[..., 0] * direction[..., 1] - origin[..., 1] * direction[..., 0]
-    reach = (square - distance.square()).sqrt() / square
+    nearest = origin + middle.unsqueeze(-1) * direction
+    reach = ((1 - nearest.square().sum(-1)) / square).sqrt()
     return middle - reach, middle + reach

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,22 +15,16 @@ from category_pose_ros.visualization.palette import category_colour
 _OVERALL_COLOUR = "#1c2430"
 
 
-@dataclass(frozen=True)
-class Curve:
-    """The errors of the objects that were found, and how many there were in all."""
-
-    errors: Sequence[float]
-    objects: int
-
-
-def plot_accuracy(title: str, unit: str, limit: float, curves: Mapping[str, Curve]) -> bytes:
-    """The fraction of all objects whose error is at most x, one curve per category.
+def plot_average_precision(
+    title: str, unit: str, thresholds: npt.NDArray[np.float64], curves: Mapping[str, npt.NDArray[np.float64]]
+) -> bytes:
+    """Average precision against the error that is allowed, one curve per category.
 
     Args:
         title: of the plot.
         unit: label of the x axis.
-        limit: where the x axis ends.
-        curves: by name; the one called "overall" is drawn in front.
+        thresholds: (N,) of the error, from 0.
+        curves: (N,) by name; the one called "overall" is drawn in front.
 
     Returns:
         A PNG file.
@@ -38,9 +32,8 @@ def plot_accuracy(title: str, unit: str, limit: float, curves: Mapping[str, Curv
     figure = Figure(figsize=(6.4, 4.0), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     for name, curve in curves.items():
-        if curve.objects:
-            _draw(axes, name, curve, limit)
-    axes.set(title=title, xlabel=unit, ylabel="fraction of objects", xlim=(0, limit), ylim=(0, 1))
+        _draw(axes, name, thresholds, curve)
+    axes.set(title=title, xlabel=unit, ylabel="average precision", xlim=(0, thresholds[-1]), ylim=(0, 1))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:
@@ -72,14 +65,11 @@ def plot_training(rows: Sequence[Mapping[str, str]]) -> bytes:
     return _png(figure)
 
 
-def _draw(axes: Axes, name: str, curve: Curve, limit: float) -> None:
-    errors = np.sort(np.asarray(curve.errors, dtype=np.float64))
-    x = np.concatenate([[0.0], errors, [max(limit, errors[-1] if len(errors) else 0.0)]])
-    y = np.concatenate([np.arange(len(errors) + 1), [len(errors)]]) / curve.objects
+def _draw(axes: Axes, name: str, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> None:
     is_overall = name == "overall"
     colour = _OVERALL_COLOUR if is_overall else tuple(channel / 255 for channel in category_colour(name))
     width, order = (2.4, 3) if is_overall else (1.6, 2)
-    axes.step(x, y, where="post", label=name, color=colour, linewidth=width, zorder=order)
+    axes.plot(x, y, label=name, color=colour, linewidth=width, zorder=order)
 
 
 def _png(figure: Figure) -> bytes:

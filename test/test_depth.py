@@ -1,0 +1,198 @@
+"""Readings on an object, its scale in closed form, and depth that is not to be believed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from neural_models import tiny_model
+from torch import Tensor
+from torch.testing import assert_close
+
+from category_pose_ros.estimation.depth import (
+    DepthConfig,
+    depth_term,
+    resolve_scale,
+    sample_points,
+    to_scale,
+)
+from category_pose_ros.estimation.evidence import Evidence
+from category_pose_ros.estimation.images import rectify_depth
+from category_pose_ros.estimation.state import Intrinsics, State
+from category_pose_ros.estimation.terms import DepthTerm, SizePriorTerm
+from category_pose_ros.geometry import SE3, Camera, so3
+from category_pose_ros.geometry.solids import Solid, depth_along, solid_of
+from category_pose_ros.models.posterior import Posterior
+from category_pose_ros.records import Frame
+
+CAMERA = Camera(300.0, 300.0, 79.5, 59.5, 160, 120)
+CELLS = 24
+TABLE = Posterior(tiny_model(), ("can",), torch.device("cpu")).tables[0]
+CONFIG = DepthConfig()
+
+
+def object_state(scale: float = 1.0) -> State:
+    """A can of the mean size, seen a little from above, 0.6 m away where the scale is 1."""
+    turn = so3.exp(torch.tensor([[2.0, 0.1, 0.0]]))
+    return State(SE3(turn, torch.tensor([[0.02, 0.01, 0.6]]) * scale), TABLE.log_size_mean[None] + float(np.log(scale)))
+
+
+def depth_image(state: State, background_m: float = 1.5) -> np.ndarray:
+    rows, columns = torch.meshgrid(torch.arange(CAMERA.height), torch.arange(CAMERA.width), indexing="ij")
+    rays = CAMERA.rays(torch.stack([columns, rows], -1).float()).reshape(1, -1, 3)
+    solid = torch.tensor([int(solid_of("can"))])
+    depth = depth_along(solid, state.size_m, state.camera_from_object, rays)
+    return depth.nan_to_num(background_m).view(CAMERA.height, CAMERA.width).numpy()
+
+
+def evidence(state: State) -> Evidence:
+    """Cells of a crop around the object that know which of them show it."""
+    centre = CAMERA.project(state.camera_from_object.translation[0])
+    crop = CAMERA.cropped(int(centre[0]) - 48, int(centre[1]) - 48, 96, 96).resized(CELLS, CELLS)
+    rows, columns = torch.meshgrid(torch.arange(CELLS), torch.arange(CELLS), indexing="ij")
+    rays = crop.rays(torch.stack([columns, rows], -1).float()).reshape(1, -1, 3)
+    met = depth_along(torch.tensor([1]), state.size_m, state.camera_from_object, rays).isfinite()
+    optics = Intrinsics(torch.tensor([[crop.fx, crop.fy]]), torch.tensor([[crop.cx, crop.cy]]))
+    nothing = torch.zeros(0)
+    return Evidence(
+        TABLE,
+        nothing,
+        met.view(CELLS, CELLS).float(),
+        optics,
+        crop.project(state.camera_from_object.translation[0]),
+        torch.tensor(10.0),
+        *[nothing] * 5,
+    )
+
+
+def readings(depth: np.ndarray, config: DepthConfig = CONFIG) -> DepthTerm:
+    """The term of two hypotheses of the object that stands at scale 1."""
+    seen = evidence(object_state())
+    return depth_term([sample_points(depth, CAMERA, seen, config)], [seen], 2, config.robust)
+
+
+def prior() -> SizePriorTerm:
+    return SizePriorTerm(TABLE.log_size_mean.expand(2, 3), TABLE.log_size_information.expand(2, 3, 3))
+
+
+def hypotheses(*scales: float) -> State:
+    return State.cat([object_state(scale) for scale in scales])
+
+
+def distances(state: State) -> Tensor:
+    return state.camera_from_object.translation.norm(dim=-1)
+
+
+TRUE_M = float(distances(object_state())[0])
+
+
+def test_readings_lie_on_the_object() -> None:
+    term = readings(depth_image(object_state()))
+    assert term.points_camera.shape == (2, CONFIG.points, 3)
+    assert_close(term.weight.sum(-1), torch.full((2,), CONFIG.independent))
+    assert term.inliers(hypotheses(1.0, 1.1))[0] > 0.9
+    assert (term.solid == Solid.CYLINDER).all()
+
+
+@pytest.mark.parametrize("hole", [0.0, np.nan, np.inf, -np.inf])
+def test_holes_are_no_readings(hole: float) -> None:
+    depth = depth_image(object_state())
+    depth[:, ::2] = hole
+    term = readings(depth)
+    used = term.points_camera[0][term.weight[0] > 0]
+    columns = CAMERA.project(used)[:, 0].round()
+    assert (columns % 2 == 1).all()
+    assert_close(distances(resolve_scale(hypotheses(1.2, 0.8), term)), torch.full((2,), TRUE_M), atol=0.004, rtol=0)
+
+
+@pytest.mark.parametrize("shape", ["empty", "elsewhere"])
+def test_nothing_measured_changes_nothing(shape: str) -> None:
+    depth = np.zeros((CAMERA.height, CAMERA.width), np.float32)
+    if shape == "elsewhere":
+        depth[:4, :4] = 1.0
+    start = hypotheses(1.2, 0.8)
+    scaled, term = to_scale(start, readings(depth), prior(), CONFIG)
+    assert torch.equal(scaled.camera_from_object.matrix(), start.camera_from_object.matrix())
+    assert (term.weight == 0).all()
+
+
+def test_a_crop_outside_the_image_has_no_readings() -> None:
+    seen = evidence(object_state())
+    aside = dataclasses.replace(seen, intrinsics=Intrinsics(seen.intrinsics.focal, seen.intrinsics.centre + 500.0))
+    points = sample_points(depth_image(object_state()), CAMERA, aside, CONFIG)
+    assert (points.weight == 0).all()
+
+
+@given(scale=st.floats(0.7, 1.4))
+@settings(max_examples=15, deadline=None)
+def test_scale_is_resolved_in_closed_form(scale: float) -> None:
+    found = resolve_scale(hypotheses(scale, 1.0), readings(depth_image(object_state())))
+    assert_close(distances(found), torch.full((2,), TRUE_M), atol=0.003, rtol=0)
+    assert_close(found.log_size, object_state().log_size.expand(2, 3), atol=0.006, rtol=0)
+
+
+def test_forty_percent_may_be_background() -> None:
+    depth = depth_image(object_state())
+    depth[np.random.default_rng(0).random(depth.shape) < 0.4] = 1.5
+    found = resolve_scale(hypotheses(1.2, 0.8), readings(depth))
+    assert_close(distances(found), torch.full((2,), TRUE_M), atol=0.01, rtol=0)
+
+
+def test_sparse_readings_are_used_in_full() -> None:
+    """As of projected lidar: one pixel in two hundred."""
+    depth = depth_image(object_state())
+    sparse = np.where(np.random.default_rng(0).random(depth.shape) < 0.005, depth, np.float32(0))
+    term = readings(sparse)
+    assert 5 < int((term.weight[0] > 0).sum()) < 40
+    scaled, term = to_scale(hypotheses(1.2, 0.8), term, prior(), CONFIG)
+    assert (term.weight.sum(-1) > 0).all()
+    assert_close(distances(scaled), torch.full((2,), TRUE_M), atol=0.01, rtol=0)
+
+
+def test_noise_is_measured_and_widens_the_tolerance() -> None:
+    depth = depth_image(object_state())
+    noisy = depth + np.random.default_rng(0).normal(0, 0.05, depth.shape).astype(np.float32)
+    assert float(readings(noisy).deviation_m[0, 0]) == pytest.approx(0.05, rel=0.15)
+    assert float(readings(depth).deviation_m[0, 0]) < 0.01
+    scaled, term = to_scale(hypotheses(1.2, 0.8), readings(noisy), prior(), CONFIG)
+    assert (term.weight.sum(-1) > 0).all()
+    assert_close(distances(scaled), torch.full((2,), TRUE_M), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("factor", [0.3, 3.0])
+def test_depth_that_makes_the_object_absurdly_large_or_small_is_not_believed(factor: float) -> None:
+    start = hypotheses(1.0, 1.1)
+    depth = depth_image(object_state()) * np.float32(factor)
+    scaled, term = to_scale(start, readings(depth), prior(), CONFIG)
+    assert (term.weight == 0).all()
+    assert torch.equal(scaled.log_size, start.log_size)
+
+
+def test_depth_that_has_another_shape_is_not_believed() -> None:
+    """A ramp that crosses the object and half a metre on each side of it."""
+    depth = depth_image(object_state())
+    ramp = np.linspace(0.2, 1.0, depth.shape[0], dtype=np.float32)[:, None] + 0 * depth
+    _, term = to_scale(hypotheses(1.0, 1.0), readings(ramp), prior(), CONFIG)
+    assert (term.weight == 0).all()
+
+
+def test_a_prior_without_information_believes_any_scale() -> None:
+    nothing = SizePriorTerm(prior().mean, torch.zeros(2, 3, 3))
+    depth = depth_image(object_state()) * np.float32(3.0)
+    _, term = to_scale(hypotheses(1.0, 1.0), readings(depth), nothing, CONFIG)
+    assert (term.weight.sum(-1) > 0).all()
+
+
+def test_depth_of_a_lens_is_rectified_without_mixing() -> None:
+    camera = dataclasses.replace(CAMERA, distortion=(-0.2, 0.05, 0.0, 0.0))
+    rgb = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
+    depth = np.where(np.arange(CAMERA.width) < 80, np.float32(0.5), np.float32(2.0)) * np.ones((120, 1), np.float32)
+    moved = rectify_depth(Frame(rgb, camera, depth.astype(np.float32)))
+    assert moved is not None
+    assert set(np.unique(moved)) <= {0.0, 0.5, 2.0}
+    assert rectify_depth(Frame(rgb, camera)) is None
+    assert rectify_depth(Frame(rgb, CAMERA, depth.astype(np.float32))) is not None
