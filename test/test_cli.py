@@ -60,7 +60,8 @@ class ScriptedTracker:
 def estimator(monkeypatch):
     scripted = ScriptedEstimator()
     monkeypatch.setattr("category_pose_ros.cli.options.PoseEstimator", scripted)
-    monkeypatch.setattr("category_pose_ros.cli.replay.Tracker", ScriptedTracker)
+    for command in ("replay", "evaluate_sequence"):
+        monkeypatch.setattr(f"category_pose_ros.cli.{command}.Tracker", ScriptedTracker)
     return scripted
 
 
@@ -157,6 +158,19 @@ def test_evaluate_prints_the_table_and_writes_the_files(run, estimator, scene, t
     assert all(frame.depth is not None for frame in estimator.frames)
 
 
+def test_evaluate_sequence_tells_what_the_tracks_hold(run, estimator, tmp_path):
+    rgb, depth = np.full((48, 64, 3), 90, dtype=np.uint8), np.ones((48, 64), dtype=np.float32)
+    mug = GroundTruthObject("mug", POSE, MUG.size_m, visible_fraction=1.0, track_id=3)
+    write_scene(tmp_path / "sequence", [AnnotatedFrame(Frame(rgb, CAMERA, depth), (mug,), "")] * 4)
+    arguments = ("evaluate-sequence", tmp_path / "sequence", "--every", "2", "--no-depth")
+    status, out, err = run(*arguments, "--output", tmp_path / "out")
+    assert (status, err) == (0, "")
+    assert "100.0%" in out
+    assert json.loads((tmp_path / "out" / "sequence.json").read_text())["frames"] == 2
+    assert (tmp_path / "out" / "overlay.mp4").stat().st_size > 0
+    assert [frame.depth for frame in estimator.frames] == [None, None]
+
+
 def test_evaluate_can_leave_out_categories_and_depth(run, estimator, scene):
     status, out, _ = run("evaluate", scene, "--categories", "mug", "--no-depth")
     assert status == 0
@@ -221,6 +235,9 @@ ESTIMATE = ("estimate", "{image}", *CAMERA_OPTION)
         (("evaluate", "{folder}"), "DATASET"),
         (("evaluate", "{scene}", "--damage", "--no-depth"), "--damage"),
         (("evaluate", "{scene}", "--output", "{text}"), "--output"),
+        (("evaluate-sequence", "nowhere"), "DATASET"),
+        (("evaluate-sequence", "{scene}"), "track_id"),
+        (("evaluate-sequence", "{scene}", "--every", "0"), "--every"),
     ],
 )
 def test_wrong_input_is_one_line_that_names_it(run, estimator, tmp_path, image, bag, scene, arguments, named):

@@ -12,6 +12,7 @@ from category_pose_ros import __version__
 from category_pose_ros.cli.benchmark import benchmark
 from category_pose_ros.cli.estimate import estimate
 from category_pose_ros.cli.evaluate import evaluate
+from category_pose_ros.cli.evaluate_sequence import evaluate_sequence
 from category_pose_ros.cli.replay import replay
 from category_pose_ros.cli.synthesize import synthesize
 from category_pose_ros.cli.train import train
@@ -27,7 +28,7 @@ def commands() -> None:
     """6D pose and size of every object of a known category, from one camera."""
 
 
-for command in (estimate, replay, evaluate, synthesize, train, benchmark):
+for command in (estimate, replay, evaluate, evaluate_sequence, synthesize, train, benchmark):
     commands.add_command(command)
 
 
