@@ -33,6 +33,7 @@ from category_pose_ros.models.checkpoint import NeuralMeshModel
 from category_pose_ros.models.posterior import Posterior
 from category_pose_ros.records import Frame, ObjectEstimate
 
+_FEW_CELLS = 6.0  # whose votes are not worth believing
 _AT_ONCE = 4  # candidates treated in one piece of a search
 
 
@@ -136,13 +137,15 @@ class NeuralMeshMethod:
         names = [table.name for table in self._posterior.tables]
         candidates = [_where_believed(belief, names.index(belief.category), camera) for belief in beliefs]
         evidence = self._look_closer(image, camera, candidates)
-        start = _believed_states(beliefs, self._device)
-        expected = BeliefTerm(start, torch.stack([item.information for item in beliefs]).float().to(self._device))
+        believed = _believed_states(beliefs, self._device)
+        expected = BeliefTerm(believed, torch.stack([item.information for item in beliefs]).float().to(self._device))
         solver = dataclasses.replace(self._config.solver, iterations=self._config.follow_iterations)
         readings = self._readings(images.rectify_depth(frame), camera, evidence)
         sizes = _size_prior_term(evidence, 1)
         share = torch.tensor(prior, device=self._device)[:, None, None]
         sizes = dataclasses.replace(sizes, information=share * sizes.information)
+        # Far from what the cells say the robust kernel would drop them all, so it starts where their votes are.
+        start = _aimed(believed, evidence)
         states, curvature = self._solve(evidence, start, sizes, [expected], readings, solver)
         answers = self._choose(candidates, evidence, states, curvature)
         strain = (2 * expected.cost(states)).tolist()
@@ -272,6 +275,15 @@ def _believed_states(beliefs: Sequence[Belief], device: torch.device) -> State:
     rotation = torch.stack([item.camera_from_object.rotation for item in beliefs]).float().to(device)
     translation = torch.stack([item.camera_from_object.translation for item in beliefs]).float().to(device)
     return State(SE3(rotation, translation), torch.stack([item.log_size for item in beliefs]).float().to(device))
+
+
+def _aimed(states: State, evidence: list[Evidence]) -> State:
+    """Moved, each with its size and rotation, to where the votes of its cells see it; stays where there are none."""
+    moved = []
+    for translation, size_m, item in zip(states.camera_from_object.translation, states.size_m, evidence, strict=True):
+        voted = item.intrinsics.focal[0, 0] * size_m.norm() / item.diagonal.clamp_min(1e-3) * item.ray
+        moved.append(torch.where(item.presence.sum() > _FEW_CELLS, voted, translation))
+    return State(SE3(states.camera_from_object.rotation, torch.stack(moved)), states.log_size)
 
 
 def _sharpened(candidate: Candidate, evidence: Evidence, camera: Camera) -> Candidate:
