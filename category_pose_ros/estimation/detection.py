@@ -30,7 +30,7 @@ class DetectionConfig:
         0.25, "A cell below this chance of its category casts no vote.", minimum=0.0, maximum=1.0
     )
     least_votes: float = setting(1.5, "Cells that must agree on a centre.", minimum=0.1, maximum=100.0)
-    max_objects: int = setting(16, "Candidates per image that are followed up.", minimum=1, maximum=256)
+    max_objects: int = setting(12, "Candidates per image that are followed up.", minimum=1, maximum=256)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -44,7 +44,7 @@ class Candidate:
         category: index into the loaded categories.
         u, v: centre in pixels of the rectified image.
         diagonal_px: apparent length of the diagonal of its box.
-        votes: cells that agree, at the level where it was found.
+        votes: cells that agree, at the level or in the crop where it was seen last.
     """
 
     category: int
@@ -90,6 +90,15 @@ def merge_levels(levels: list[list[Candidate]], config: DetectionConfig, finest:
             if item.diagonal_px <= largest and not any(_same(item, other) for other in kept):
                 kept.append(item)
     return sorted(kept, key=lambda item: -item.votes)[: config.max_objects]
+
+
+def distinct(candidates: list[Candidate], least_votes: float) -> list[Candidate]:
+    """Those that enough cells agree on, each object once, most votes first."""
+    kept: list[Candidate] = []
+    for item in sorted(candidates, key=lambda item: -item.votes):
+        if item.votes >= least_votes and not any(_same(item, other) for other in kept):
+            kept.append(item)
+    return kept
 
 
 def _same(first: Candidate, second: Candidate) -> bool:

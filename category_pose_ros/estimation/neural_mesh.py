@@ -19,7 +19,13 @@ from category_pose_ros.estimation import depth as measured
 from category_pose_ros.estimation import images
 from category_pose_ros.estimation.belief import Belief, Search, Sighting
 from category_pose_ros.estimation.depth import DepthPoints
-from category_pose_ros.estimation.detection import Candidate, DetectionConfig, find_candidates, merge_levels
+from category_pose_ros.estimation.detection import (
+    Candidate,
+    DetectionConfig,
+    distinct,
+    find_candidates,
+    merge_levels,
+)
 from category_pose_ros.estimation.evidence import CorrespondenceConfig, Evidence, gather_evidence
 from category_pose_ros.estimation.proposals import ProposalConfig, ProposalGrid, log_score, vertex_support
 from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, minimise
@@ -44,6 +50,9 @@ class NeuralMeshConfig:
     crop_px: int = setting(128, "Side of the crop around each candidate, a multiple of 32.", minimum=64, maximum=512)
     crop_diagonal_px: float = setting(92.0, "Apparent diagonal of the object in its crop.", minimum=32.0, maximum=512.0)
     looks: int = setting(2, "Crops per candidate, each aimed by the votes in the one before.", minimum=1, maximum=5)
+    least_cells: float = setting(
+        8.0, "Candidates of whose crop fewer cells show the object are not followed up.", minimum=0.0
+    )
     mirror: bool = setting(True, "The last crop of each candidate is also read mirrored, as a second opinion.")
     duplicate_distance: float = setting(
         0.35, "Two objects whose centres are closer than this share of the smaller diagonal are one.", minimum=0.0
@@ -108,13 +117,16 @@ class NeuralMeshMethod:
             yield
         answers: list[_Answer] = []
         candidates = merge_levels(levels, self._config.detection, self._finest(camera))
-        for first in range(0, len(candidates), _AT_ONCE):
-            group = candidates[first : first + _AT_ONCE]
-            for look in range(self._config.looks):
-                is_last = look == self._config.looks - 1
-                evidence = self._look_closer(image, camera, group, self._config.mirror and is_last)
-                group = [_sharpened(*pair, camera) for pair in zip(group, evidence, strict=True)]
+        for _ in range(self._config.looks - 1):
+            aimed: list[Candidate] = []
+            for group in _groups(candidates):
+                evidence = self._look_closer(image, camera, group)
+                aimed += [_sharpened(*pair, camera) for pair in zip(group, evidence, strict=True)]
                 yield
+            candidates = distinct(aimed, self._config.least_cells)
+        for group in _groups(candidates):
+            evidence = self._look_closer(image, camera, group, self._config.mirror)
+            yield
             answers += self._answers(camera, depth, group, evidence)
             yield
         kept = _without_duplicates(answers, camera, self._config.duplicate_distance)
@@ -264,6 +276,10 @@ class NeuralMeshMethod:
         return features
 
 
+def _groups(candidates: list[Candidate]) -> list[list[Candidate]]:
+    return [candidates[first : first + _AT_ONCE] for first in range(0, len(candidates), _AT_ONCE)]
+
+
 def _where_believed(belief: Belief, category: int, camera: Camera) -> Candidate:
     position = belief.camera_from_object.translation
     u, v = camera.project(position).tolist()
@@ -291,10 +307,11 @@ def _sharpened(candidate: Candidate, evidence: Evidence, camera: Camera) -> Cand
     focal, principal = evidence.intrinsics.focal[0], evidence.intrinsics.centre[0]
     across, down = ((evidence.centre - principal) / focal).tolist()
     diagonal = float(evidence.diagonal / focal[0]) * camera.fx
+    votes = float(evidence.presence.sum())
     if not 0.5 < diagonal / candidate.diagonal_px < 2.0:  # nothing was seen in the crop
-        return candidate
+        return dataclasses.replace(candidate, votes=votes)
     u, v = across * camera.fx + camera.cx, down * camera.fy + camera.cy
-    return Candidate(candidate.category, u, v, diagonal, candidate.votes)
+    return Candidate(candidate.category, u, v, diagonal, votes)
 
 
 def _correspondence_term(evidence: list[Evidence], keep: int, robust_cells: float) -> CorrespondenceTerm:
