@@ -25,6 +25,7 @@ from category_pose_ros.tracking.association import associate, distance
 from category_pose_ros.tracking.motion import MotionConfig, Velocity, predict
 
 _NANOSECONDS = 1_000_000_000
+_MOST_PIECES = 2  # of a search in one frame, beside the tracks
 _PIECES = 12  # of a usual search: two image levels, and three for each group of candidates
 
 
@@ -52,7 +53,7 @@ class TrackerConfig:
     """Following, searching, and the life cycle of a track."""
 
     search_every_s: float = setting(
-        0.6, "A new search begins this long after the one before, and is spread over this time.", minimum=0.0
+        1.0, "A new search begins this long after the one before, and is spread over this time.", minimum=0.0
     )
     confirm_after: int = setting(2, "Sightings before a track is published.", minimum=1, maximum=100)
     drop_after_s: float = setting(2.0, "A track unseen for this long is dropped, in seconds.", minimum=0.0)
@@ -236,9 +237,7 @@ class Tracker:
             self._searched_ns = frame.stamp_ns
         if self._searching is None:
             return
-        idle = not any(item.misses == 0 for item in self._living)
-        pieces = math.inf if idle else max(1, math.ceil(_PIECES * seconds / max(self._config.search_every_s, 1e-3)))
-        done = 0
+        pieces, done = self._pieces(seconds), 0
         while done < pieces:
             try:
                 next(self._searching.search)
@@ -247,6 +246,14 @@ class Tracker:
                 self._compare(searching, end.value, frame)
                 return
             done += 1
+
+    def _pieces(self, seconds: float) -> float:
+        """How many pieces of a search this frame does, after a gap of some seconds."""
+        share = seconds / max(self._config.search_every_s, 1e-3)
+        if share >= 0.5 or not any(item.misses == 0 for item in self._living):
+            return math.inf  # the frames are few, or there is nothing to keep from stalling
+        # Bounded, or an overloaded machine, whose gaps grow, would be given ever more to do.
+        return min(max(math.ceil(_PIECES * share), 1), _MOST_PIECES)
 
     def _is_due(self, stamp_ns: int) -> bool:
         if self._searched_ns is None or not any(item.misses == 0 for item in self._living):
