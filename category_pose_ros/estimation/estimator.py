@@ -24,7 +24,7 @@ DEVICES = ("auto", "cpu", "cuda")
 class EstimatorConfig:
     """Everything that can be tuned about one frame."""
 
-    score_threshold: float = setting(0.45, "Objects below this score are not reported.", minimum=0.0, maximum=1.0)
+    score_threshold: float = setting(0.55, "Objects below this score are not reported.", minimum=0.0, maximum=1.0)
     neural_mesh: NeuralMeshConfig = section(NeuralMeshConfig)
 
     def __post_init__(self) -> None:
