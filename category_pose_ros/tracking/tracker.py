@@ -25,8 +25,6 @@ from category_pose_ros.tracking.association import associate, distance
 from category_pose_ros.tracking.motion import MotionConfig, Velocity, predict
 
 _NANOSECONDS = 1_000_000_000
-_MOST_PIECES = 2  # of a search in one frame, beside the tracks
-_PIECES = 12  # of a usual search: two image levels, and three for each group of candidates
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,9 @@ class TrackerConfig:
     """Following, searching, and the life cycle of a track."""
 
     search_every_s: float = setting(
-        1.0, "A new search begins this long after the one before, and is spread over this time.", minimum=0.0
+        1.0,
+        "A new search begins this long after the one before; while objects are followed, it does a piece per frame.",
+        minimum=0.0,
     )
     confirm_after: int = setting(2, "Sightings before a track is published.", minimum=1, maximum=100)
     drop_after_s: float = setting(2.0, "A track unseen for this long is dropped, in seconds.", minimum=0.0)
@@ -230,33 +230,34 @@ class Tracker:
         self._living = sorted(kept, key=lambda item: item.track.track_id)
 
     def _search(self, frame: Frame, seconds: float) -> None:
-        """Begin a search where one is due, and do a piece of it; all of it where nothing is tracked."""
+        """Begin a search where one is due, and do a piece of it; all of it where nothing is followed."""
         if self._searching is None and self._is_due(frame.stamp_ns):
             known = [(item, item.track.estimate) for item in self._living]
             self._searching = _Searching(self._estimator.search(frame), frame.stamp_ns, known)
             self._searched_ns = frame.stamp_ns
         if self._searching is None:
             return
-        pieces, done = self._pieces(seconds), 0
-        while done < pieces:
+        at_once = self._at_once(seconds)
+        while True:
             try:
                 next(self._searching.search)
             except StopIteration as end:
                 searching, self._searching = self._searching, None
                 self._compare(searching, end.value, frame)
                 return
-            done += 1
+            if not at_once:
+                return
 
-    def _pieces(self, seconds: float) -> float:
-        """How many pieces of a search this frame does, after a gap of some seconds."""
-        share = seconds / max(self._config.search_every_s, 1e-3)
-        if share >= 0.5 or not any(item.misses == 0 for item in self._living):
-            return math.inf  # the frames are few, or there is nothing to keep from stalling
-        # Bounded, or an overloaded machine, whose gaps grow, would be given ever more to do.
-        return min(max(math.ceil(_PIECES * share), 1), _MOST_PIECES)
+    def _at_once(self, seconds: float) -> bool:
+        """Whether a search is not spread over frames: they are few, or there is nothing to keep from stalling."""
+        return seconds >= 0.5 * self._config.search_every_s or not self._is_following
+
+    @property
+    def _is_following(self) -> bool:
+        return any(item.misses < self._config.loss.frames for item in self._living)
 
     def _is_due(self, stamp_ns: int) -> bool:
-        if self._searched_ns is None or not any(item.misses == 0 for item in self._living):
+        if self._searched_ns is None or not self._is_following:
             return True
         return stamp_ns - self._searched_ns >= self._config.search_every_s * _NANOSECONDS
 
