@@ -21,6 +21,7 @@ from ros_support import FIRST_TRACK_ID, make_track
 
 from category_pose_ros import Camera, Frame
 from category_pose_ros.data.bag_writer import write_bag
+from category_pose_ros.data.bags import EXAMPLE_BAG
 from category_pose_ros.estimation.estimator import DEFAULT_MODEL
 from category_pose_ros.ros import demo
 
@@ -113,7 +114,7 @@ def test_a_missing_bag_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not DEFAULT_MODEL.exists(), reason="needs the model that comes with the package")
-@pytest.mark.skipif(not demo._EXAMPLE.exists(), reason="needs the bundled example")
+@pytest.mark.skipif(not EXAMPLE_BAG.exists(), reason="needs the bundled example")
 def test_the_real_node_finds_the_objects_of_the_bundled_example(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,21 +12,12 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from sensor_msgs.msg import CompressedImage, Image
+from image_messages import message_of
+from sensor_msgs.msg import CompressedImage
 
 from category_pose_ros.data.depth_messages import depth_from_message
 
 METRES = np.array([[0.5, 1.25, 3.0], [0.0, 2.5, 0.004]], np.float32)
-
-
-def raw(pixels: npt.NDArray[np.generic], encoding: str, padding: int = 0, big_endian: bool = False) -> Image:
-    pixels = pixels.astype(pixels.dtype.newbyteorder(">" if big_endian else "<"))
-    rows = np.frombuffer(pixels.tobytes(), np.uint8).reshape(pixels.shape[0], -1)
-    rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=99)
-    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=rows.shape[1])
-    message.is_bigendian = int(big_endian)
-    message.data = array("B", rows.tobytes())
-    return message
 
 
 def compressed(pixels: npt.NDArray[np.uint16], form: str, scale: float = 0.0, offset: float = 0.0) -> CompressedImage:
@@ -41,9 +32,9 @@ def compressed(pixels: npt.NDArray[np.uint16], form: str, scale: float = 0.0, of
 def test_metres_and_millimetres_are_metres(big_endian: bool, padding: int) -> None:
     millimetres = np.rint(1000 * METRES).astype(np.uint16)
     for message in (
-        raw(METRES, "32FC1", padding, big_endian),
-        raw(millimetres, "16UC1", padding, big_endian),
-        raw(millimetres, "mono16", padding, big_endian),
+        message_of(METRES, "32FC1", padding, big_endian),
+        message_of(millimetres, "16UC1", padding, big_endian),
+        message_of(millimetres, "mono16", padding, big_endian),
     ):
         depth = depth_from_message(message)
         assert depth.dtype == np.float32
@@ -52,7 +43,7 @@ def test_metres_and_millimetres_are_metres(big_endian: bool, padding: int) -> No
 
 def test_every_kind_of_hole_is_zero() -> None:
     holes = np.array([[0.0, np.nan, np.inf, -np.inf, -1.0]], np.float32)
-    np.testing.assert_array_equal(depth_from_message(raw(holes, "32FC1")), np.zeros((1, 5), np.float32))
+    np.testing.assert_array_equal(depth_from_message(message_of(holes, "32FC1")), np.zeros((1, 5), np.float32))
 
 
 @pytest.mark.parametrize("form", ["16UC1; compressedDepth png", "16UC1; compressedDepth", "16UC1;compressedDepth "])
@@ -74,11 +65,11 @@ def test_compressed_metres_survive_their_quantisation() -> None:
 @pytest.mark.parametrize("encoding", ["rgb8", "8UC1", "64FC1", ""])
 def test_what_is_no_depth_is_refused_by_name(encoding: str) -> None:
     with pytest.raises(ValueError, match=rf"depth\.encoding: expected one of 32FC1, .*, got '{encoding}'"):
-        depth_from_message(raw(METRES, encoding))
+        depth_from_message(message_of(METRES, encoding))
 
 
 def test_sizes_that_contradict_each_other_are_refused_by_name() -> None:
-    message = raw(METRES, "32FC1")
+    message = message_of(METRES, "32FC1")
     message.width = 4
     with pytest.raises(ValueError, match=r"depth\.step: expected at least 16 for 4x2 32FC1, got 12"):
         depth_from_message(message)

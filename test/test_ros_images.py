@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
+from image_messages import message_of
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -20,17 +21,6 @@ from category_pose_ros.ros.images import image_from_rgb, rgb_from_image
 
 RANDOM = np.random.default_rng(0)
 WIDTH, HEIGHT = 22, 10
-
-
-def message_of(pixels: npt.NDArray[np.generic], encoding: str, padding: int = 0, big_endian: bool = False) -> Image:
-    """A message of (H, W) or (H, W, C) pixels, with `padding` bytes of rubbish after each row."""
-    pixels = pixels.astype(pixels.dtype.newbyteorder(">" if big_endian else "<"))
-    rows = np.frombuffer(pixels.tobytes(), np.uint8).reshape(pixels.shape[0], -1)
-    rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=99)
-    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=rows.shape[1])
-    message.is_bigendian = int(big_endian)
-    message.data = array("B", rows.tobytes())
-    return message
 
 
 def expected_rgb(pixels: npt.NDArray[np.generic], encoding: str) -> npt.NDArray[np.uint8]:

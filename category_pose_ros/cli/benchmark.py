@@ -15,14 +15,13 @@ import cv2
 import numpy as np
 import torch
 
-from category_pose_ros import Frame, ObjectEstimate, PoseEstimator
+from category_pose_ros import Frame, PoseEstimator
 from category_pose_ros.cli.options import NEW_FILE, estimator_choice, estimator_options
-from category_pose_ros.data.bags import BagFrames
+from category_pose_ros.data.bags import EXAMPLE_BAG, BagFrames
 from category_pose_ros.estimation.belief import Belief
 from category_pose_ros.evaluation.timing import Timing, time_in_turn
 from category_pose_ros.models.paper_backbone import IMAGE_SIZE, PaperBackbone
 
-_EXAMPLE = Path(__file__).parent.parent / "example" / "demo"
 _YARDSTICK = f"paper's backbone, {IMAGE_SIZE[1]}x{IMAGE_SIZE[0]}, float32"
 
 
@@ -86,12 +85,12 @@ def _cases(
     wait = torch.cuda.synchronize if estimator.device == "cuda" else _nothing
     network = PaperBackbone().eval().to(estimator.device)
     image = torch.rand(1, 3, *IMAGE_SIZE, device=estimator.device)
-    frame = next(iter(BagFrames(_EXAMPLE)))
+    frame = next(iter(BagFrames(EXAMPLE_BAG)))
     cases: dict[str, Callable[[], object]] = {_YARDSTICK: lambda: (_forward(network, image), wait())}
     for width, height in sizes:
         resized = _resized(frame, width, height)
         cases[f"detection, {width}x{height}"] = functools.partial(estimator.estimate, resized)
-    seen = [_belief(item) for item in estimator.estimate(frame)]
+    seen = [Belief.about(item) for item in estimator.estimate(frame)]
     if not seen:
         raise click.ClickException("the model finds nothing in the bundled example, so tracking cannot be timed")
     for count in objects:
@@ -109,12 +108,6 @@ def _forward(network: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
 
 def _nothing() -> None:
     """Nothing to wait for."""
-
-
-def _belief(estimate: ObjectEstimate) -> Belief:
-    log_size = torch.from_numpy(np.log(estimate.size_m))
-    information = 400.0 * torch.eye(9, dtype=torch.float64)
-    return Belief(estimate.category, estimate.camera_from_object, log_size, information)
 
 
 def _resized(frame: Frame, width: int, height: int) -> Frame:

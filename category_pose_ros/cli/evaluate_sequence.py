@@ -47,7 +47,8 @@ def evaluate_sequence(dataset: Path, no_depth: bool, every: int, output: Path | 
 
     def update(frame: Frame) -> list[Track]:
         tracks = tracker.update(frame)
-        shown.append((frame, tracks))
+        if output:
+            shown.append((frame, tracks))
         return tracks
 
     frames: Iterable[AnnotatedFrame] = tqdm(itertools.islice(scene, 0, None, every), desc=dataset.name, disable=None)

@@ -16,6 +16,7 @@ from category_pose_ros.records import Frame
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+EXAMPLE_BAG = Path(__file__).parent.parent / "example" / "demo"  # the one that comes with the package
 _NANOSECONDS = 1_000_000_000
 
 

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,14 @@ class Belief:
     camera_from_object: SE3
     log_size: Tensor
     information: Tensor
+
+    @staticmethod
+    def about(estimate: ObjectEstimate) -> Belief:
+        """About where a search saw an object; how large it is, its category's prior will say."""
+        diagonal = float(np.linalg.norm(estimate.size_m))
+        deviations = torch.tensor([0.15 * diagonal] * 2 + [0.3 * diagonal] + [0.3] * 3 + [1.0] * 3, dtype=torch.float64)
+        log_size = torch.from_numpy(np.log(estimate.size_m))
+        return Belief(estimate.category, estimate.camera_from_object, log_size, torch.diag(1 / deviations.square()))
 
     @property
     def size_m(self) -> Tensor:

@@ -43,7 +43,8 @@ class FeatureMap:
         axes: (B, 2, 3, h, w) vote for the object's x and z axis, seen along the line of sight to its
             centre. Trained by squared error, so it is the mean of what is possible: as long as one
             where the image decides the axis, short where it leaves several.
-        log_shape: (B, 3, h, w) vote for the log of the extents, in diagonals of the box.
+        log_shape: (B, 3, h, w) vote for the log of the extents, in diagonals of the box. Learned
+            beside the others; no term reads it yet.
     """
 
     feature: Tensor

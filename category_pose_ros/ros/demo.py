@@ -19,13 +19,12 @@ import rclpy
 from rclpy.context import Context
 from tqdm import tqdm
 
-from category_pose_ros.data.bags import BagFrames
+from category_pose_ros.data.bags import EXAMPLE_BAG, BagFrames
 from category_pose_ros.estimation.estimator import METHODS
 from category_pose_ros.ros.demo_report import table, write_files
 from category_pose_ros.ros.playback import Playback
 
 _NODE = (sys.executable, "-m", "category_pose_ros.ros.node")
-_EXAMPLE = Path(__file__).parent.parent / "example" / "demo"
 _START_TIMEOUT_S = 300.0  # loading PyTorch and the model on a busy machine
 _LAST_ANSWER_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
@@ -36,7 +35,7 @@ _RELIABLE = "qos_overrides./image.subscription.reliability:=reliable"
 
 
 @click.command()
-@click.option("--bag", type=click.Path(path_type=Path), default=_EXAMPLE, help="A bag; default: the bundled one.")
+@click.option("--bag", type=click.Path(path_type=Path), default=EXAMPLE_BAG, help="A bag; default: the bundled one.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("out/demo"), show_default=True)
 @click.option("--method", type=click.Choice(METHODS), default=METHODS[0], show_default=True)
 @click.option("--model", default="", help="A model file; default: the one that comes with the package.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +49,7 @@ class Velocity:
 
     def after(self, seconds: float, persistence_s: float) -> Velocity:
         """What is left of it where nothing is seen."""
-        share = float(torch.exp(torch.tensor(-seconds / persistence_s)))
+        share = math.exp(-seconds / persistence_s)
         return Velocity(share * self.linear, share * self.angular)
 
     def corrected(self, predicted: SE3, found: SE3, seconds: float, gain: float) -> Velocity:

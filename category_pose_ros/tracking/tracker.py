@@ -104,7 +104,6 @@ class _Searching:
     """A search that is under way, on a frame of the past."""
 
     search: Search
-    stamp_ns: int
     known: list[tuple[_Living, ObjectEstimate]]  # where the tracks were then
 
 
@@ -233,7 +232,7 @@ class Tracker:
         """Begin a search where one is due, and do a piece of it; all of it where nothing is followed."""
         if self._searching is None and self._is_due(frame.stamp_ns):
             known = [(item, item.track.estimate) for item in self._living]
-            self._searching = _Searching(self._estimator.search(frame), frame.stamp_ns, known)
+            self._searching = _Searching(self._estimator.search(frame), known)
             self._searched_ns = frame.stamp_ns
         if self._searching is None:
             return
@@ -280,7 +279,7 @@ class Tracker:
         """A search that sees a track otherwise is followed beside it, once; a lost track is taken up there."""
         item.contradictions = 0
         if item.misses:
-            item.belief, item.prior, item.velocity = _first_belief(found), 1.0, Velocity.zero()
+            item.belief, item.prior, item.velocity = Belief.about(found), 1.0, Velocity.zero()
             return
         first, second = found.camera_from_object.rotation, then.camera_from_object.rotation
         angle = float(rotation_distance(first.double(), second.double(), symmetry_of(found.category)))
@@ -289,7 +288,7 @@ class Tracker:
             now, before = item.belief.camera_from_object, then.camera_from_object
             turn = now.rotation.double() @ before.rotation.double().transpose(-1, -2)
             pose = SE3(turn @ first.double(), now.translation.double())
-            item.rival = _first_belief(dataclasses.replace(found, camera_from_object=pose))
+            item.rival = Belief.about(dataclasses.replace(found, camera_from_object=pose))
 
     def _contradict(self, found: ObjectEstimate) -> bool:
         """Whether a track, of whatever category, is where a new object seems to be."""
@@ -305,7 +304,7 @@ class Tracker:
         beginning = []
         for estimate in found:
             track = Track(self._next_id, TrackState.TENTATIVE, estimate, frame.stamp_ns)
-            beginning.append(_Living(track, _first_belief(estimate)))
+            beginning.append(_Living(track, Belief.about(estimate)))
             self._next_id += 1
         if beginning:
             sightings = self._estimator.follow(frame, [item.belief for item in beginning], [1.0] * len(beginning))
@@ -323,14 +322,6 @@ class Tracker:
             if item.track.stamp_ns >= oldest
             and (item.track.state is not TrackState.TENTATIVE or item.misses < self._config.loss.frames)
         ]
-
-
-def _first_belief(estimate: ObjectEstimate) -> Belief:
-    """About where a search saw an object; how large it is, its category's prior will say."""
-    diagonal = float(np.linalg.norm(estimate.size_m))
-    deviations = torch.tensor([0.15 * diagonal] * 2 + [0.3 * diagonal] + [0.3] * 3 + [1.0] * 3, dtype=torch.float64)
-    log_size = torch.from_numpy(np.log(estimate.size_m))
-    return Belief(estimate.category, estimate.camera_from_object, log_size, torch.diag(1 / deviations.square()))
 
 
 def _in_front(belief: Belief) -> bool:
