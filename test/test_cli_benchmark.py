@@ -90,3 +90,14 @@ def test_a_model_that_finds_nothing_cannot_be_timed(
     estimator.found = []
     assert run("--sizes", "64x48") == 2
     assert "finds nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", "no json"])
+def test_a_baseline_that_is_none_is_refused(
+    estimator: ScriptedEstimator, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    (tmp_path / "baseline.json").write_text(content)
+    assert run("--sizes", "64x48", "--baseline", tmp_path / "baseline.json") == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "--baseline" in message

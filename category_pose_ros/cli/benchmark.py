@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from category_pose_ros import Frame, PoseEstimator
-from category_pose_ros.cli.options import NEW_FILE, estimator_choice, estimator_options
+from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about, estimator_choice, estimator_options
 from category_pose_ros.data.bags import EXAMPLE_BAG, BagFrames
 from category_pose_ros.estimation.belief import Belief
 from category_pose_ros.evaluation.timing import Timing, time_in_turn
@@ -48,7 +48,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, text: str) -> t
 @click.option("--objects", callback=_numbers, default="1,3,8,16", show_default=True, help="Tracks followed at once.")
 @click.option("--sizes", callback=_sizes, default="320x240,640x480,1280x720", show_default=True, help="Image sizes.")
 @click.option("--rounds", type=click.IntRange(1), default=15, show_default=True, help="Times each case is timed.")
-@click.option("--baseline", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Earlier --output.")
+@click.option("--baseline", type=EXISTING_FILE, help="Earlier --output.")
 @click.option("--output", type=NEW_FILE, help="Write the ratios as JSON.")
 def benchmark(
     objects: tuple[int, ...],
@@ -65,9 +65,9 @@ def benchmark(
     """
     chosen = estimator_choice(**choice)
     estimator = chosen.load()
+    known = _ratios(baseline) if baseline else {}
     cases = _cases(estimator, objects, sizes)
     timings = time_in_turn(cases, _YARDSTICK, rounds)
-    known = json.loads(baseline.read_text())["ratios"] if baseline else {}
     click.echo(_table(timings, known))
     click.echo(
         f"{estimator.device}, {torch.get_num_threads()} threads, {platform.machine()}, PyTorch {torch.__version__}"
@@ -76,6 +76,14 @@ def benchmark(
         record = {"rounds": rounds, "device": estimator.device, "threads": torch.get_num_threads()}
         ratios = {name: float(f"{timing.ratio:.4g}") for name, timing in timings.items()}
         output.write_text(json.dumps({**record, "ratios": ratios}, indent=2) + "\n")
+
+
+def _ratios(baseline: Path) -> Mapping[str, float]:
+    with about("--baseline"):
+        record = json.loads(baseline.read_text())
+        if not isinstance(record, dict) or not isinstance(record.get("ratios"), dict):
+            raise ValueError(f"{baseline}: expected what --output writes")
+        return dict(record["ratios"])
 
 
 def _cases(
