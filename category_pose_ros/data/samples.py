@@ -137,7 +137,7 @@ class SceneSamples(Dataset[Samples]):
         views = []
         for _ in range(2):
             image, owner = rendering.rgb.copy(), rendering.owner.copy()
-            if rng.random() < 0.3:
+            if rng.random() < 0.4:
                 occlude(rng, self._source, image, owner)
             views.append(self._targets(degrade(rng, image), owner, camera, camera_from_world, scene))
         return [views[0], views[1].mirrored()]
@@ -153,7 +153,7 @@ class SceneSamples(Dataset[Samples]):
             aim = (size - 1) / 2 + rng.normal(0, 0.06 * size, 2)
         else:
             apparent = np.exp(rng.uniform(np.log(self._config.smallest_px), np.log(self._config.largest_px)))
-            reach = max(size - 0.6 * apparent, 0.2 * size) / 2
+            reach = max(size - 0.35 * apparent, 0.2 * size) / 2  # up to a third of it may be cut off
             aim = (size - 1) / 2 + rng.uniform(-reach, reach, 2)
         focal = apparent * distance / (diagonal * np.linalg.norm(direction))
         centre = aim - focal * direction[:2]

@@ -214,7 +214,7 @@ def _silhouette_px(item: PlacedObject, view: SE3, camera: Camera) -> float:
     """Pixels that the object would cover with nothing in front, those outside the image included."""
     pose = view @ item.world_from_object
     canvas = np.zeros((3 * camera.height, 3 * camera.width), np.uint8)
-    for mesh, _ in item.instance.parts:
+    for mesh, _ in (*item.instance.parts, *item.instance.attached):
         points = pose @ torch.from_numpy(mesh.vertices)
         if float(points[:, 2].min()) <= 0.02:
             return float("inf")  # it reaches behind the camera; its share cannot be told

@@ -107,8 +107,6 @@ def make_car(rng: Rng, source: TextureSource) -> Instance:
     bright = surfaces.metal(rng) if rng.random() < 0.5 else dark
     trim = [_underbody(plan), *_trim(rng, body, plan)]
     painted = [body.wall(), body.lid(), cabin.wall(), cabin.lid()]
-    mirrors = _mirrors(rng, plan)
-    (painted if rng.random() < 0.7 else trim).append(mirrors)
     if plan.style == "pickup":
         trim.append(_bed(plan))
     parts: list[Part] = [
@@ -123,7 +121,8 @@ def make_car(rng: Rng, source: TextureSource) -> Instance:
     ]
     if rng.random() < 0.3:
         parts.append((_roof_rails(cabin), bright))
-    return Instance.centred("car", parts)
+    # The boxes of KITTI and of most data sheets leave the mirrors out.
+    return Instance.centred("car", parts, attached=[(_mirrors(rng, plan), dark)])
 
 
 def repainted(rng: Rng, car: Instance) -> Instance:

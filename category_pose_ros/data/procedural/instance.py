@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,20 +22,25 @@ class Instance:
         category: its category, or "distractor".
         parts: meshes in the object frame with their materials.
         size_m: (3,) tight extent.
+        attached: more of it, which nobody counts in its size, such as the wing mirrors of a car.
     """
 
     category: str
     parts: tuple[Part, ...]
     size_m: npt.NDArray[np.float64]
+    attached: tuple[Part, ...] = ()
 
     @staticmethod
-    def centred(category: str, parts: list[Part]) -> Instance:
+    def centred(category: str, parts: list[Part], attached: Sequence[Part] = ()) -> Instance:
         """Move parts so that the centre of their tight box is the origin."""
         points = np.concatenate([mesh.vertices for mesh, _ in parts])
         low, high = points.min(0), points.max(0)
-        centre = (low + high) / 2
-        moved = tuple((mesh.transformed(np.eye(3, dtype=np.float32), -centre), material) for mesh, material in parts)
-        return Instance(category, moved, (high - low).astype(np.float64))
+        unturned, to_origin = np.eye(3, dtype=np.float32), -(low + high) / 2
+        moved, beside = (
+            tuple((mesh.transformed(unturned, to_origin), material) for mesh, material in some)
+            for some in (parts, attached)
+        )
+        return Instance(category, moved, (high - low).astype(np.float64), beside)
 
     def extent(self, rotation: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Tight extent (3,) along the axes of a frame, given `frame_from_object` (3, 3)."""

@@ -46,7 +46,8 @@ class PlacedObject:
         """Its meshes in the world frame, owned by a number."""
         rotation = self.world_from_object.rotation.numpy()
         translation = self.world_from_object.translation.numpy()
-        return [(mesh.transformed(rotation, translation), material, number) for mesh, material in self.instance.parts]
+        parts = (*self.instance.parts, *self.instance.attached)
+        return [(mesh.transformed(rotation, translation), material, number) for mesh, material in parts]
 
 
 def random_rotation(rng: Rng) -> Matrix:
