@@ -97,13 +97,18 @@ def test_chances_are_those_of_one_choice(category: int) -> None:
     assert both[0, category][hit].min() > 0.5
     assert both[0, category][~hit].max() < 0.1
     (vertices,) = posterior().vertex_probability(view.features, [category])
-    assert_close(vertices.sum(0), both[0, category])
+    # Where only the category counts, a few vertices stand for all.
+    assert_close(vertices.sum(0), both[0, category], atol=0.03, rtol=0.0)
 
 
-def test_categories_that_are_not_loaded_do_not_compete() -> None:
+def test_categories_that_are_not_loaded_compete_as_clutter() -> None:
     alone = posterior(("mug",))
     assert [table.name for table in alone.tables] == ["mug"]
-    assert alone.category_probability(see(1).features).shape == (1, 1, SIDE, SIDE)
+    for seen in (0, 1):
+        features = see(seen).features
+        both = posterior().category_probability(features)[:, 1:]
+        assert alone.category_probability(features).shape == both.shape == (1, 1, SIDE, SIDE)
+        assert (alone.category_probability(features) - both).abs().max() < 0.15
     swapped = posterior(("mug", "can"))
     assert_close(
         swapped.category_probability(see(1).features)[:, 0], posterior().category_probability(see(1).features)[:, 1]

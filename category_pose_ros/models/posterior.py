@@ -13,6 +13,7 @@ from category_pose_ros.models.checkpoint import NeuralMeshModel
 from category_pose_ros.models.neural_mesh import TEMPERATURE, CategoryInfo
 
 _NEIGHBOURHOOD = 0.16  # radius, in diagonals of the box, in which vertices count as the same place
+_SHARE = 4  # where only the category counts, every fourth vertex stands for its neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,20 +41,21 @@ class CategoryTable:
 class Posterior:
     """Compares features with the vertex memories of the loaded categories and the clutter.
 
+    The other categories of the model compete as clutter, so that a bowl is not taken for a can where
+    nobody asked for bowls.
+
     Args:
         model: trained model.
-        categories: the ones to load; the others do not compete.
+        categories: the ones to load.
     """
 
     def __init__(self, model: NeuralMeshModel, categories: tuple[str, ...], device: torch.device) -> None:
         meshes = model.meshes
         wanted = [meshes.names.index(name) for name in categories]
         parts = [torch.nonzero(meshes.category == index).squeeze(-1) for index in wanted]
-        features = meshes.vertex_features()
-        table = torch.cat([*(features[part] for part in parts), meshes.clutter_features()]).detach()
-        self._table = (table / TEMPERATURE).to(device)
-        ends = torch.tensor([len(part) for part in parts]).cumsum(0).tolist()
-        self._spans = [slice(end - len(part), end) for end, part in zip(ends, parts, strict=True)]
+        others = torch.nonzero(~torch.isin(meshes.category, torch.tensor(wanted))).squeeze(-1)
+        self._vertices = _Contrast(model, [*((part, 1) for part in parts), (others, _SHARE)], device)
+        self._places = _Contrast(model, [(part, _SHARE) for part in (*parts, others)], device)
         self.tables = [
             _table(meshes.infos[index], meshes.points[part], meshes.normals[part], device)
             for index, part in zip(wanted, parts, strict=True)
@@ -61,18 +63,39 @@ class Posterior:
 
     def category_probability(self, features: FeatureMap) -> Tensor:
         """(B, categories, h, w): the chance that a cell shows the category; the rest is clutter."""
-        log_probability = self._log_probability(features.feature)
-        spans = [torch.logsumexp(log_probability[:, span], dim=1) for span in self._spans]
-        return torch.stack(spans, dim=1).exp()
+        log_probability = self._places.log_probability(features.feature)
+        spans = self._places.spans[: len(self.tables)]
+        return torch.stack([torch.logsumexp(log_probability[:, span], dim=1) for span in spans], dim=1).exp()
 
     def vertex_probability(self, features: FeatureMap, categories: list[int]) -> list[Tensor]:
         """Per batch element (V, h, w): the chance that a cell shows a vertex of the category given for it."""
-        log_probability = self._log_probability(features.feature)
-        return [log_probability[row, self._spans[index]].exp() for row, index in enumerate(categories)]
+        log_probability = self._vertices.log_probability(features.feature)
+        return [log_probability[row, self._vertices.spans[index]].exp() for row, index in enumerate(categories)]
 
-    def _log_probability(self, feature: Tensor) -> Tensor:
-        similarity = torch.einsum("vc,bchw->bvhw", self._table, feature)
-        return similarity.log_softmax(dim=1)
+
+class _Contrast:
+    """The softmax over groups of vertices, of each one in so many, and the clutter.
+
+    Attributes:
+        spans: of each group in the softmax.
+    """
+
+    def __init__(self, model: NeuralMeshModel, groups: list[tuple[Tensor, int]], device: torch.device) -> None:
+        chosen = [vertices[::step] for vertices, step in groups]
+        features, clutter = model.meshes.vertex_features(), model.meshes.clutter_features()
+        table = torch.cat([*(features[vertices] for vertices in chosen), clutter]).detach()
+        self._table = (table / TEMPERATURE).to(device)
+        # A vertex counts as often as those that it stands for.
+        counts = [torch.full((len(vertices),), float(step)) for vertices, (_, step) in zip(chosen, groups, strict=True)]
+        self._log_count = torch.cat([*counts, torch.ones(len(clutter))]).log().view(1, -1, 1).to(device)
+        ends = torch.tensor([len(vertices) for vertices in chosen]).cumsum(0).tolist()
+        self.spans = [slice(end - len(vertices), end) for end, vertices in zip(ends, chosen, strict=True)]
+
+    def log_probability(self, feature: Tensor) -> Tensor:
+        """(B, vertices and clutter, h, w) of features (B, C, h, w)."""
+        batch, _, height, width = feature.shape
+        similarity = torch.baddbmm(self._log_count, self._table.expand(batch, -1, -1), feature.flatten(2))
+        return similarity.log_softmax(dim=1).view(batch, -1, height, width)
 
 
 def _table(info: CategoryInfo, points: Tensor, normals: Tensor, device: torch.device) -> CategoryTable:
