@@ -2,7 +2,7 @@
 
 from category_pose_ros.estimation.estimator import EstimatorConfig, PoseEstimator
 from category_pose_ros.geometry import SE3, Camera
-from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
+from category_pose_ros.records import Frame, ObjectEstimate, Region, Track, TrackState
 from category_pose_ros.tracking.tracker import Tracker, TrackerConfig
 
 __version__ = "0.1.0"
@@ -13,6 +13,7 @@ __all__ = [
     "Frame",
     "ObjectEstimate",
     "PoseEstimator",
+    "Region",
     "Track",
     "TrackState",
     "Tracker",

@@ -10,6 +10,36 @@ import numpy.typing as npt
 
 from category_pose_ros.geometry import SE3, Camera
 
+OUTSIDE = 118  # grey value of what lies outside an image, in training and at test; zero for the network
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A part of an image where an object is said to be: what is inside the box, where there is one, and the mask.
+
+    Attributes:
+        box: left, top, right, bottom in pixels; it may reach beyond the image.
+        mask: (H, W) bool of the whole image.
+        category: of the object; None: any.
+
+    Raises:
+        ValueError: there is neither box nor mask, or one that is none.
+    """
+
+    box: tuple[float, float, float, float] | None = None
+    mask: npt.NDArray[np.bool_] | None = None
+    category: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.box is None and self.mask is None:
+            raise ValueError("region: expected a box or a mask, got neither")
+        if self.box is not None:
+            left, top, right, bottom = self.box
+            if not np.isfinite(self.box).all() or left > right or top > bottom:
+                raise ValueError(f"box: expected finite left, top, right, bottom in this order, got {self.box}")
+        if self.mask is not None and (len(_shape(self.mask)) != 2 or self.mask.dtype != np.bool_):
+            raise ValueError(f"mask: expected (H, W) bool, got {_describe(self.mask)}")
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -20,6 +50,7 @@ class Frame:
         camera: intrinsics of this image.
         depth: (H, W) float32 metres, registered to the image; 0 and NaN are holes. None: RGB only.
         stamp_ns: time of exposure in integer nanoseconds.
+        regions: where objects are searched for; empty: nowhere. None: everywhere.
 
     Raises:
         ValueError: an array has the wrong shape or type, or does not match the camera.
@@ -29,6 +60,7 @@ class Frame:
     camera: Camera
     depth: npt.NDArray[np.float32] | None = None
     stamp_ns: int = 0
+    regions: tuple[Region, ...] | None = None
 
     def __post_init__(self) -> None:
         if _shape(self.rgb)[2:] != (3,) or self.rgb.dtype != np.uint8:
@@ -42,6 +74,9 @@ class Frame:
             raise ValueError(f"depth: expected {(height, width)} float32 metres, got {_describe(self.depth)}")
         if not isinstance(self.stamp_ns, (int, np.integer)) or self.stamp_ns < 0:
             raise ValueError(f"stamp_ns: expected a non-negative integer, got {self.stamp_ns!r}")
+        for region in self.regions or ():
+            if region.mask is not None and region.mask.shape != (height, width):
+                raise ValueError(f"regions: expected masks of shape {(height, width)}, got {region.mask.shape}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from neural_models import INFOS, TINY, tiny_meshes
 from torch import Tensor
 from torch.testing import assert_close
 
-from category_pose_ros.estimation.evidence import CorrespondenceConfig, Evidence, gather_evidence
+from category_pose_ros.estimation.evidence import CorrespondenceConfig, Evidence, gather_evidence, gather_votes
 from category_pose_ros.estimation.proposals import ProposalConfig, ProposalGrid, vertex_support
 from category_pose_ros.estimation.solver import SolverConfig, minimise
 from category_pose_ros.estimation.state import State
@@ -79,7 +79,7 @@ def posterior(categories: tuple[str, ...] = ("can", "mug")) -> Posterior:
 
 
 def evidence_of(view: View) -> Evidence:
-    (evidence,) = gather_evidence(view.features, posterior(), [view.category], [CAMERA], CONFIG)
+    (evidence,) = gather_evidence(view.features, posterior(), [view.category], [CAMERA], CAMERA, CONFIG)
     return evidence
 
 
@@ -145,7 +145,7 @@ def test_a_neighbour_of_the_same_category_is_left_out() -> None:
         torch.where(theirs, other.features.axes, view.features.axes),
         torch.where(theirs, other.features.log_shape, view.features.log_shape),
     )
-    (evidence,) = gather_evidence(mixed, posterior(), [1], [CAMERA], CONFIG)
+    (evidence,) = gather_evidence(mixed, posterior(), [1], [CAMERA], CAMERA, CONFIG)
     assert theirs.sum() > 10
     assert evidence.presence[theirs].max() == 0
     assert evidence.presence[mine].min() > 0.5
@@ -163,7 +163,7 @@ def test_a_crop_without_the_object_is_no_failure() -> None:
         torch.zeros(1, 2, 3, *grid),
         torch.zeros(1, 3, *grid),
     )
-    (evidence,) = gather_evidence(nothing, posterior(), [1], [CAMERA], CONFIG)
+    (evidence,) = gather_evidence(nothing, posterior(), [1], [CAMERA], CAMERA, CONFIG)
     values = [getattr(evidence, field.name) for field in dataclasses.fields(evidence)]
     assert all(value.isfinite().all() for value in values if isinstance(value, Tensor))
     states = ProposalGrid(evidence.table, ProposalConfig(rotations=50, axes=20)).propose(evidence)
@@ -181,6 +181,22 @@ def test_the_true_pose_is_supported_best(category: int) -> None:
     other_support, _ = vertex_support(others, evidence)
     assert float(support) > float(other_support.max())
     assert float(presence) > 0.75
+
+
+@pytest.mark.parametrize("category", [0, 1])
+def test_what_the_image_cuts_off_is_not_held_against_an_object(category: int) -> None:
+    view = see(category, 3)
+    cut = dataclasses.replace(view.features, feature=view.features.feature.clone())
+    cut.feature[..., SIDE // 2 :] = MESHES.clutter_features()[0].detach()[:, None, None]
+    supports, masses = [], []
+    for image in (CAMERA, CAMERA.cropped(0, 0, SIDE // 2, SIDE)):
+        (evidence,) = gather_evidence(cut, posterior(), [category], [CAMERA], image, CONFIG)
+        supports.append(float(vertex_support(state_of(view), evidence)[0]))
+        masses.append(float(evidence.presence.sum()))
+    whole, _ = vertex_support(state_of(view), evidence_of(view))
+    assert supports[0] < 0.8 * float(whole)
+    assert supports[1] > 0.9 * float(whole)
+    assert masses[1] == pytest.approx(masses[0], rel=0.05)
 
 
 @pytest.mark.parametrize("category", [0, 1])
@@ -234,7 +250,7 @@ def test_the_longer_the_mean_vote_the_surer_the_axes(category: int) -> None:
     found = {}
     for length in (0.0, 0.5, 0.9, 1.0):
         features = dataclasses.replace(view.features, axes=votes(length)[None])
-        (found[length],) = gather_evidence(features, posterior(), [category], [CAMERA], CONFIG)
+        (found[length],) = gather_evidence(features, posterior(), [category], [CAMERA], CAMERA, CONFIG)
     assert (found[0.0].axes_information == 0).all()
     assert found[0.5].axes_information[1] < found[0.9].axes_information[1] < found[1.0].axes_information[1] < 100
     assert float(found[0.9].axes_information[1]) == pytest.approx(9.0, rel=1e-3)  # 1 / (1 - 0.9), less the 1 of nothing
@@ -273,7 +289,7 @@ def test_a_mirrored_crop_says_the_same_of_its_object(category: int) -> None:
         view.features.axes.flip(-1) * across[:, None, None],
         view.features.log_shape.flip(-1),
     )
-    (both,) = gather_evidence(view.features, posterior(), [category], [CAMERA], CONFIG, mirrored)
+    (both,) = gather_evidence(view.features, posterior(), [category], [CAMERA], CAMERA, CONFIG, mirrored)
     alone = evidence_of(view)
     assert_close(both.axes, alone.axes)
     assert_close(both.centre, alone.centre)
@@ -288,3 +304,13 @@ def test_a_mirrored_crop_says_the_same_of_its_object(category: int) -> None:
         if weight > 0.1 * both.weight.max()
     ]
     assert torch.stack(errors).median() < 0.02
+
+
+@pytest.mark.parametrize("category", [0, 1])
+def test_votes_alone_see_the_object_where_all_evidence_does(category: int) -> None:
+    view = see(category, 2)
+    (votes,) = gather_votes(view.features, posterior(), [category], [CAMERA], CAMERA, CONFIG)
+    evidence = evidence_of(view)
+    assert_close(votes.centre, evidence.centre, atol=0.05, rtol=0.0)
+    assert_close(votes.diagonal, evidence.diagonal, atol=0.05, rtol=0.0)
+    assert_close(votes.presence, evidence.presence, atol=0.05, rtol=0.0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from category_pose_ros import SE3, Camera, Frame, ObjectEstimate, Track, TrackState
+from category_pose_ros import SE3, Camera, Frame, ObjectEstimate, Region, Track, TrackState
 
 CAMERA = Camera(fx=60.0, fy=60.0, cx=31.5, cy=23.5, width=64, height=48)
 RGB = np.zeros((48, 64, 3), np.uint8)
@@ -50,11 +50,31 @@ def test_depth_may_have_holes() -> None:
         ({"depth": [[1.0]]}, "depth: expected .* got list"),
         ({"stamp_ns": -1}, "stamp_ns: expected a non-negative integer, got -1"),
         ({"stamp_ns": 1.5}, r"stamp_ns: expected a non-negative integer, got 1\.5"),
+        (
+            {"regions": (Region(mask=RGB[:24, :, 0] > 0),)},
+            r"regions: expected masks of shape \(48, 64\), got \(24, 64\)",
+        ),
     ],
 )
 def test_frames_refuse_by_name(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Frame(**{"rgb": RGB, "camera": CAMERA, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "region: expected a box or a mask, got neither"),
+        ({"box": (9.0, 0.0, 8.0, 1.0)}, "box: expected finite left, top, right, bottom"),
+        ({"box": (0.0, 2.0, 8.0, 1.0)}, "box: expected finite left, top, right, bottom"),
+        ({"box": (0.0, 0.0, math.nan, 1.0)}, "box: expected finite left, top, right, bottom"),
+        ({"mask": RGB[..., 0]}, r"mask: expected \(H, W\) bool, got \(48, 64\) uint8"),
+        ({"mask": RGB > 0}, r"mask: expected \(H, W\) bool, got \(48, 64, 3\) bool"),
+    ],
+)
+def test_regions_refuse_by_name(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Region(**arguments)
 
 
 @pytest.mark.parametrize(

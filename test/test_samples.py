@@ -12,9 +12,11 @@ from category_pose_ros.data.procedural.placement import PlacedObject, Surroundin
 from category_pose_ros.data.procedural.scenes import FAMILIES, Scene, canonical_box, make_scene
 from category_pose_ros.data.procedural.surfaces import TextureSource
 from category_pose_ros.data.procedural.tabletop import room_light
+from category_pose_ros.data.procedural.views import cut_off
 from category_pose_ros.data.samples import SampleConfig, Samples, SceneSamples
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.geometry.box import enter_box
+from category_pose_ros.records import OUTSIDE
 from category_pose_ros.rendering.raytracer import RayTracer
 
 pytest.importorskip("embreex", reason="training samples are ray traced with embreex (the `train` extra)")
@@ -237,3 +239,14 @@ def test_some_scenes_are_photographs_without_any_object() -> None:
     assert empty.image.float().flatten(1).std(1).min() > 1
     share = [bool((SceneSamples(CATEGORIES, CONFIG, 1)[k].category == -1).all()) for k in range(40)]
     assert 0 < sum(share) < 20
+
+
+def test_a_crop_that_reaches_beyond_its_image_shows_nothing_there() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        image, owner = np.full((64, 64, 3), 7, np.uint8), np.zeros((64, 64), np.int32)
+        cut_off(rng, image, owner)
+        outside = (image == OUTSIDE).all(-1)
+        assert 0.09 < outside.mean() < 0.51
+        assert ((owner == -1) == outside).all()
+        assert outside.all(0).any() or outside.all(1).any()  # a whole side

@@ -18,7 +18,7 @@ from category_pose_ros.config import setting, validate
 from category_pose_ros.data.procedural.placement import PlacedObject
 from category_pose_ros.data.procedural.scenes import Scene, canonical_box, make_scene
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
-from category_pose_ros.data.procedural.views import backdrop, degrade, occlude, random_distance, random_view
+from category_pose_ros.data.procedural.views import backdrop, cut_off, degrade, occlude, random_distance, random_view
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.box import enter_box
 from category_pose_ros.geometry.rotations import line_of_sight
@@ -37,6 +37,9 @@ class SampleConfig:
     emphasis: tuple[str, ...] = setting(("mug",), "Categories drawn twice as often as the others.")
     centred: float = setting(
         0.65, "Share of crops centred on their object at one size, as refinement sees them.", minimum=0.0, maximum=1.0
+    )
+    beyond: float = setting(
+        0.12, "Share of crops that reach beyond their image, on one side.", minimum=0.0, maximum=1.0
     )
     centred_px: float = setting(92.0, "Apparent diagonal of the object in a centred crop.", minimum=8.0)
     views_per_scene: int = setting(
@@ -139,7 +142,10 @@ class SceneSamples(Dataset[Samples]):
             image, owner = rendering.rgb.copy(), rendering.owner.copy()
             if rng.random() < 0.4:
                 occlude(rng, self._source, image, owner)
-            views.append(self._targets(degrade(rng, image), owner, camera, camera_from_world, scene))
+            image = degrade(rng, image)
+            if rng.random() < self._config.beyond:
+                cut_off(rng, image, owner)
+            views.append(self._targets(image, owner, camera, camera_from_world, scene))
         return [views[0], views[1].mirrored()]
 
     def _aim(self, rng: Rng, scene: Scene, item: PlacedObject) -> tuple[Camera, SE3]:

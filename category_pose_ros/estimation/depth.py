@@ -4,7 +4,8 @@ One camera leaves the scale of an object open, and the terms of the image leave 
 direction free: position and size grow together along the line of sight. So depth first sets the
 scale in closed form, a median that half of the points may contradict, and then refines pose and
 size beside the other terms (`terms.DepthTerm`). Where it contradicts the size that objects of the
-category can have, or the shape that the image shows, it is not used.
+category can have, or the shape that the image shows, it is not used, and where many readings do so
+the object is doubted.
 """
 
 from __future__ import annotations
@@ -56,10 +57,14 @@ class DepthConfig:
         0.4, "Share of the readings that must lie on the object for depth to be believed.", minimum=0.0, maximum=1.0
     )
     prior_deviations: float = setting(
-        4.0,
+        3.0,
         "Depth that makes the object larger or smaller than its category by more standard deviations is not believed.",
         minimum=0.1,
         maximum=100.0,
+    )
+    enough_points: int = setting(20, "Readings on an object whose contradiction counts.", minimum=1, maximum=10000)
+    doubt: float = setting(
+        0.6, "Factor of an object's score where enough depth contradicts it.", minimum=0.0, maximum=1.0
     )
 
     def __post_init__(self) -> None:
@@ -122,17 +127,22 @@ def depth_term(points: Sequence[DepthPoints], evidence: Sequence[Evidence], keep
     return DepthTerm(solids.repeat_interleave(keep), stack("points_camera"), stack("deviation_m"), weight, robust)
 
 
-def to_scale(state: State, term: DepthTerm, prior: SizePriorTerm, config: DepthConfig) -> tuple[State, DepthTerm]:
+def to_scale(
+    state: State, term: DepthTerm, prior: SizePriorTerm, config: DepthConfig
+) -> tuple[State, DepthTerm, Tensor]:
     """Hypotheses at the scale that depth gives them.
 
     Returns:
-        The hypotheses, those unchanged for which depth is not believed, and the term without the
-        readings of these.
+        The hypotheses, those unchanged for which depth is not believed, the term without the readings
+        of these, and by how much (B,) each hypothesis itself is still believed: 1, or less where so
+        many readings contradict it that it and not depth may be wrong.
     """
     scaled = resolve_scale(state, term)
     believed = is_likely_size(scaled, prior, config.prior_deviations)
     believed &= term.inliers(scaled) >= config.least_inliers
-    return scaled.where(believed, state), replace(term, weight=term.weight * believed.unsqueeze(-1))
+    contradicted = ~believed & ((term.weight > 0).sum(-1) >= config.enough_points)
+    trust = torch.where(contradicted, config.doubt, 1.0)
+    return scaled.where(believed, state), replace(term, weight=term.weight * believed.unsqueeze(-1)), trust
 
 
 def resolve_scale(state: State, term: DepthTerm) -> State:

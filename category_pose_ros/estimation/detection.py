@@ -21,7 +21,9 @@ _SIZE_RATIO = 0.5  # greatest difference of log diagonals that speak of one obje
 class DetectionConfig:
     """Finding image positions."""
 
-    long_side_px: int = setting(640, "The image is shrunk to this long side first.", minimum=128, maximum=4096)
+    area_px: int = setting(
+        640 * 480, "Images of more pixels than this are shrunk to it first.", minimum=128 * 128, maximum=4096 * 4096
+    )
     levels: int = setting(2, "Images searched, each half as large as the one before.", minimum=1, maximum=6)
     largest_px: float = setting(
         140.0, "Objects that appear larger are left to the next level; training saw none.", minimum=16.0
@@ -55,7 +57,12 @@ class Candidate:
 
 
 def find_candidates(
-    features: FeatureMap, posterior: Posterior, cells: Camera, camera: Camera, config: DetectionConfig
+    features: FeatureMap,
+    posterior: Posterior,
+    cells: Camera,
+    camera: Camera,
+    config: DetectionConfig,
+    allowed: Tensor | None = None,
 ) -> list[Candidate]:
     """Candidates of all categories, most votes first.
 
@@ -63,8 +70,11 @@ def find_candidates(
         features: of the whole image, batch of one.
         cells: camera of the feature map.
         camera: camera of the rectified image, in whose pixels the candidates are.
+        allowed: (categories, h, w) cells that may vote; None: all.
     """
     probability = posterior.category_probability(features)[0]  # (categories, h, w)
+    if allowed is not None:
+        probability = probability * allowed
     found = [
         candidate
         for index in range(len(probability))

@@ -41,16 +41,37 @@ class CorrespondenceConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """What a crop says about its object; N are the cells that say most of it.
+class Votes:
+    """Which cells of a crop show its object, and where they see it.
+
+    Attributes:
+        presence: (h, w) chance that a cell shows this object.
+        inside: (h, w) bool, whether a cell lies in the image: a crop may reach beyond it.
+        intrinsics: of the crop's cells, batch of one.
+        centre: (2,) projected centre, in cells.
+        diagonal: () apparent diagonal, in cells.
+    """
+
+    presence: Tensor
+    inside: Tensor
+    intrinsics: Intrinsics
+    centre: Tensor
+    diagonal: Tensor
+
+    @property
+    def ray(self) -> Tensor:
+        """Line of sight (3,) to the object's centre, z = 1."""
+        focal, principal = self.intrinsics.focal[0], self.intrinsics.centre[0]
+        return torch.cat([(self.centre - principal) / focal, focal.new_ones(1)])
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence(Votes):
+    """All that a crop says about its object; N are the cells that say most of it.
 
     Attributes:
         table: neural mesh of the category that is looked for.
         support: (V, h, w) chance that a cell shows the neighbourhood of a vertex of this object.
-        presence: (h, w) chance that a cell shows this object.
-        intrinsics: of the crop's cells, batch of one.
-        centre: (2,) projected centre, in cells.
-        diagonal: () apparent diagonal, in cells.
         points_box: (N, 3) point of the box that each of these cells sees, in units of the box.
         cells: (N, 2) column and row of each cell.
         weight: (N,) information of each cell's correspondence, per squared cell.
@@ -60,21 +81,11 @@ class Evidence:
 
     table: CategoryTable
     support: Tensor
-    presence: Tensor
-    intrinsics: Intrinsics
-    centre: Tensor
-    diagonal: Tensor
     points_box: Tensor
     cells: Tensor
     weight: Tensor
     axes: Tensor
     axes_information: Tensor
-
-    @property
-    def ray(self) -> Tensor:
-        """Line of sight (3,) to the object's centre, z = 1."""
-        focal, principal = self.intrinsics.focal[0], self.intrinsics.centre[0]
-        return torch.cat([(self.centre - principal) / focal, focal.new_ones(1)])
 
     def axes_log_likelihood(self, rotations: Tensor) -> Tensor:
         """Of rotations (..., 3, 3) seen along the line of sight, given the votes; 0 at best.
@@ -85,11 +96,32 @@ class Evidence:
         return (self.axes_information * ((seen * self.axes).sum(-1) - 1)).sum(-1)
 
 
+def gather_votes(
+    features: FeatureMap,
+    posterior: Posterior,
+    categories: list[int],
+    cameras: list[Camera],
+    image: Camera,
+    config: CorrespondenceConfig,
+) -> list[Votes]:
+    """Votes of every crop of a batch, a part of `gather_evidence` that takes a part of its time.
+
+    Args:
+        features: batch of crops, each centred on its candidate.
+        categories: index of the category looked for in each crop.
+        cameras: of the crops' cells.
+        image: camera of the image that the crops are from.
+    """
+    probability = posterior.category_probability(features)
+    return [_votes(probability[k, categories[k]], features, k, cameras[k], image, config) for k in range(len(cameras))]
+
+
 def gather_evidence(
     features: FeatureMap,
     posterior: Posterior,
     categories: list[int],
     cameras: list[Camera],
+    image: Camera,
     config: CorrespondenceConfig,
     mirrored: FeatureMap | None = None,
 ) -> list[Evidence]:
@@ -99,13 +131,10 @@ def gather_evidence(
         features: batch of crops, each centred on its candidate.
         categories: index of the category looked for in each crop.
         cameras: of the crops' cells.
+        image: camera of the image that the crops are from.
         mirrored: of the same crops mirrored left to right, a second opinion: every category is its own
             mirror image. None: there is none.
     """
-    height, width = features.log_diagonal.shape[1:]
-    device = features.feature.device
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    cells = torch.stack([columns, rows], -1).flatten(0, 1).float().to(device)
     probabilities = posterior.vertex_probability(features, categories)
     if mirrored is not None:
         others = posterior.vertex_probability(mirrored, categories)
@@ -115,59 +144,64 @@ def gather_evidence(
             for mine, other, mirror in zip(probabilities, others, turned, strict=True)
         ]
         features = features.votes_with_mirror(mirrored)
-    return [
-        _evidence(
-            posterior.tables[categories[k]],
-            probabilities[k],
-            features.centre[k],
-            features.log_diagonal[k],
-            features.axes[k],
-            _intrinsics(cameras[k], device),
-            cells,
-            config,
-        )
-        for k in range(len(categories))
-    ]
+    evidence = []
+    for k, (category, probability, camera) in enumerate(zip(categories, probabilities, cameras, strict=True)):
+        votes = _votes(probability.sum(0), features, k, camera, image, config)
+        evidence.append(_evidence(posterior.tables[category], probability, votes, features.axes[k], config))
+    return evidence
+
+
+def _votes(
+    probability: Tensor, features: FeatureMap, row: int, crop: Camera, image: Camera, config: CorrespondenceConfig
+) -> Votes:
+    """Votes of crop `row`, whose cells (h, w) show the category with these probabilities."""
+    height, width = probability.shape
+    cells = _cells(height, width).to(probability.device)
+    inside = _inside(cells, crop, image)
+    chance = probability.flatten() * inside  # (N,)
+    voted = cells + features.centre[row].flatten(1).T
+    scale = features.log_diagonal[row].flatten().clamp(0, 5)
+
+    # The votes of the cells in the middle of the crop, then of all that agree with them.
+    middle = cells.new_tensor([(width - 1) / 2, (height - 1) / 2])
+    member = chance * _near(voted, middle, scale, config.membership)
+    middle, _ = _weighted_mean(voted, scale, member, middle)
+    member = chance * _near(voted, middle, scale, config.membership)
+    middle, diagonal = _weighted_mean(voted, scale, member, middle)
+    shape = (height, width)
+    return Votes(member.view(shape), inside.view(shape), _intrinsics(crop, cells.device), middle, diagonal.exp())
 
 
 def _evidence(
-    table: CategoryTable,
-    probability: Tensor,
-    centre: Tensor,
-    log_diagonal: Tensor,
-    axes: Tensor,
-    intrinsics: Intrinsics,
-    cells: Tensor,
-    config: CorrespondenceConfig,
+    table: CategoryTable, probability: Tensor, votes: Votes, axes: Tensor, config: CorrespondenceConfig
 ) -> Evidence:
     vertices, height, width = probability.shape
-    flat = probability.flatten(1)  # (V, N)
-    category = flat.sum(0)  # (N,)
-    voted = cells + centre.flatten(1).T
-    middle = cells.new_tensor([(width - 1) / 2, (height - 1) / 2])
-    scale = log_diagonal.flatten().clamp(0, 5)
-
-    # The votes of the cells in the middle of the crop, then of all that agree with them.
-    member = category * _near(voted, middle, scale, config.membership)
-    middle, _ = _weighted_mean(voted, scale, member, middle)
-    member = category * _near(voted, middle, scale, config.membership)
-    middle, diagonal = _weighted_mean(voted, scale, member, middle)
-
+    flat, member = probability.flatten(1), votes.presence.flatten()  # (V, N), (N,)
+    share = member / flat.sum(0).clamp_min(1e-6)
     chosen = member.topk(min(config.cells, member.numel())).indices
     points, confidence = _expected_points(table, flat[:, chosen])
     information = config.independence / config.noise_cells**2
+    directions, certainty = _axes(table, axes, member, config.axis_information)
     return Evidence(
-        table,
-        (table.neighbours @ (flat * (member / category.clamp_min(1e-6)))).view(vertices, height, width),
-        member.view(height, width),
-        intrinsics,
-        middle,
-        diagonal.exp(),
-        points,
-        cells[chosen],
-        member[chosen] * confidence * information,
-        *_axes(table, axes, member, config.axis_information),
+        votes.presence,
+        votes.inside,
+        votes.intrinsics,
+        votes.centre,
+        votes.diagonal,
+        table=table,
+        support=(table.neighbours @ (flat * share)).view(vertices, height, width),
+        points_box=points,
+        cells=_cells(height, width).to(chosen.device)[chosen],
+        weight=member[chosen] * confidence * information,
+        axes=directions,
+        axes_information=certainty,
     )
+
+
+def _cells(height: int, width: int) -> Tensor:
+    """Column and row (N, 2) of every cell."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([columns, rows], -1).flatten(0, 1).float()
 
 
 def _axes(table: CategoryTable, votes: Tensor, member: Tensor, trust: float) -> tuple[Tensor, Tensor]:
@@ -202,6 +236,12 @@ def _weighted_mean(voted: Tensor, log_diagonal: Tensor, weight: Tensor, fallback
     share = weight / total.clamp_min(1e-6)
     mean = (share.unsqueeze(-1) * voted).sum(0)
     return torch.where(total > 1e-3, mean, fallback), (share * log_diagonal).sum()
+
+
+def _inside(cells: Tensor, crop: Camera, image: Camera) -> Tensor:
+    """Whether cells (N, 2) of a crop lie in the image, (N,) bool."""
+    pixels = image.project(crop.rays(cells))
+    return ((pixels > -0.5) & (pixels < pixels.new_tensor([image.width, image.height]) - 0.5)).all(-1)
 
 
 def _intrinsics(camera: Camera, device: torch.device) -> Intrinsics:

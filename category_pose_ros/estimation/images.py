@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +13,7 @@ from torch import Tensor
 
 from category_pose_ros.geometry import Camera
 from category_pose_ros.models.backbone import STRIDE_PX
-from category_pose_ros.records import Frame
+from category_pose_ros.records import OUTSIDE, Frame
 
 Image = npt.NDArray[np.uint8]
 Depth = npt.NDArray[np.float32]
@@ -29,8 +32,12 @@ def rectify_depth(frame: Frame) -> Depth | None:
     """The depth of the rectified image, each reading moved whole: a mean of two surfaces is on neither."""
     if frame.depth is None or not frame.camera.is_distorted:
         return frame.depth
-    moved = cv2.remap(frame.depth, *_maps(frame.camera), cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
-    return np.asarray(moved, dtype=np.float32)
+    return np.asarray(moved_whole(frame.depth, frame.camera), dtype=np.float32)
+
+
+def moved_whole(readings: npt.NDArray[Any], camera: Camera) -> npt.NDArray[Any]:
+    """Readings (H, W) of a distorted camera where they are in the rectified image, unmixed; 0 where there are none."""
+    return cv2.remap(readings, *_maps(camera), cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
 
 
 def fit(image: Image, camera: Camera, long_side_px: int) -> tuple[Image, Camera]:
@@ -45,7 +52,7 @@ def fit(image: Image, camera: Camera, long_side_px: int) -> tuple[Image, Camera]
 
 def crop(image: Image, camera: Camera, left: int, top: int, width: int, height: int) -> tuple[Image, Camera]:
     """A region that may exceed the image; what is outside is grey."""
-    result = np.full((height, width, 3), 118, dtype=np.uint8)
+    result = np.full((height, width, 3), OUTSIDE, dtype=np.uint8)
     x0, x1 = np.clip([left, left + width], 0, image.shape[1])
     y0, y1 = np.clip([top, top + height], 0, image.shape[0])
     result[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
@@ -75,6 +82,7 @@ def cell_camera(camera: Camera) -> Camera:
     return camera.resized(camera.width // STRIDE_PX, camera.height // STRIDE_PX)
 
 
+@functools.lru_cache(maxsize=4)  # a stream has one camera
 def _maps(camera: Camera) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint16]]:
     """For cv2.remap: where the pixels of the rectified image are in the distorted one."""
     matrix, coefficients = camera.matrix(), np.array(camera.distortion)

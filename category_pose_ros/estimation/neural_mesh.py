@@ -16,7 +16,7 @@ from torch import Tensor
 
 from category_pose_ros.config import section, setting, validate
 from category_pose_ros.estimation import depth as measured
-from category_pose_ros.estimation import images
+from category_pose_ros.estimation import hints, images
 from category_pose_ros.estimation.belief import Belief, Search, Sighting
 from category_pose_ros.estimation.depth import DepthPoints
 from category_pose_ros.estimation.detection import (
@@ -26,7 +26,13 @@ from category_pose_ros.estimation.detection import (
     find_candidates,
     merge_levels,
 )
-from category_pose_ros.estimation.evidence import CorrespondenceConfig, Evidence, gather_evidence
+from category_pose_ros.estimation.evidence import (
+    CorrespondenceConfig,
+    Evidence,
+    Votes,
+    gather_evidence,
+    gather_votes,
+)
 from category_pose_ros.estimation.proposals import ProposalConfig, ProposalGrid, log_score, vertex_support
 from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, minimise
 from category_pose_ros.estimation.state import Intrinsics, State
@@ -83,6 +89,7 @@ class _Answer:
     support: float
     presence: float
     log_score: float
+    trust: float  # 1, or less where depth contradicts it
 
 
 class NeuralMeshMethod:
@@ -111,17 +118,18 @@ class NeuralMeshMethod:
         """All objects of the frame, best first, whatever their score, in short pieces of work."""
         image, camera = images.rectify(frame)
         depth = images.rectify_depth(frame)
+        allowed = hints.allowed_pixels(frame, [table.name for table in self._posterior.tables])
         levels = []
         for level in range(self._config.detection.levels):
-            levels.append(self._find(image, camera, level))
+            levels.append(self._find(image, camera, level, allowed))
             yield
         answers: list[_Answer] = []
         candidates = merge_levels(levels, self._config.detection, self._finest(camera))
         for _ in range(self._config.looks - 1):
             aimed: list[Candidate] = []
             for group in _groups(candidates):
-                evidence = self._look_closer(image, camera, group)
-                aimed += [_sharpened(*pair, camera) for pair in zip(group, evidence, strict=True)]
+                votes = self._aim(image, camera, group)
+                aimed += [_sharpened(*pair, camera) for pair in zip(group, votes, strict=True)]
                 yield
             candidates = distinct(aimed, self._config.least_cells)
         for group in _groups(candidates):
@@ -158,22 +166,23 @@ class NeuralMeshMethod:
         sizes = dataclasses.replace(sizes, information=share * sizes.information)
         # Far from what the cells say the robust kernel would drop them all, so it starts where their votes are.
         start = _aimed(believed, evidence)
-        states, curvature = self._solve(evidence, start, sizes, [expected], readings, solver)
-        answers = self._choose(candidates, evidence, states, curvature)
+        states, curvature, trust = self._solve(evidence, start, sizes, [expected], readings, solver)
+        answers = self._choose(candidates, evidence, states, curvature, trust)
         strain = (2 * expected.cost(states)).tolist()
         return [self._sighting(answer, row) for answer, row in zip(answers, strain, strict=True)]
 
-    def _find(self, image: images.Image, camera: Camera, level: int) -> list[Candidate]:
+    def _find(self, image: images.Image, camera: Camera, level: int, allowed: hints.Mask | None) -> list[Candidate]:
         """Candidates from one level of a pyramid of images, in pixels of the given one."""
         config = self._config.detection
         long_side = round(self._finest(camera) * max(camera.width, camera.height))
         small, small_camera = images.fit(image, camera, long_side >> level)
         cells = images.cell_camera(small_camera)
-        return find_candidates(self._features([small]), self._posterior, cells, camera, config)
+        voting = None if allowed is None else hints.allowed_cells(allowed, camera, cells).to(self._device)
+        return find_candidates(self._features([small]), self._posterior, cells, camera, config, voting)
 
     def _finest(self, camera: Camera) -> float:
         """Scale of the finest level of the pyramid, relative to the image."""
-        return min(self._config.detection.long_side_px / max(camera.width, camera.height), 1.0)
+        return min((self._config.detection.area_px / (camera.width * camera.height)) ** 0.5, 1.0)
 
     def _answers(
         self, camera: Camera, depth: images.Depth | None, candidates: list[Candidate], evidence: list[Evidence]
@@ -182,24 +191,40 @@ class NeuralMeshMethod:
         starts = [self._grids[c.category].propose(item) for c, item in zip(candidates, evidence, strict=True)]
         readings = self._readings(depth, camera, evidence)
         prior = _size_prior_term(evidence, len(starts[0].log_size))
-        states, curvature = self._solve(evidence, State.cat(starts), prior, [], readings, self._config.solver)
-        return self._choose(candidates, evidence, states, curvature)
+        solved = self._solve(evidence, State.cat(starts), prior, [], readings, self._config.solver)
+        return self._choose(candidates, evidence, *solved)
+
+    def _aim(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Votes]:
+        """Where the cells of a crop around each candidate see it."""
+        crops, cells = self._crops(image, camera, candidates)
+        categories = [candidate.category for candidate in candidates]
+        features = self._features(crops)
+        return gather_votes(features, self._posterior, categories, cells, camera, self._config.correspondence)
 
     def _look_closer(
         self, image: images.Image, camera: Camera, candidates: list[Candidate], mirror: bool = False
     ) -> list[Evidence]:
-        """Crop every candidate so that it appears at one scale, and read its features there, also mirrored."""
-        crops, intrinsics = [], []
-        for candidate in candidates:
-            side = candidate.diagonal_px * self._config.crop_px / self._config.crop_diagonal_px
-            centre = (candidate.u, candidate.v)
-            patch, patch_camera = images.square_crop(image, camera, centre, side, self._config.crop_px)
-            crops.append(patch)
-            intrinsics.append(images.cell_camera(patch_camera))
+        """What a crop around each candidate says about it, read mirrored too if wished."""
+        crops, cells = self._crops(image, camera, candidates)
         features = self._features(crops)
         mirrored = self._features([np.ascontiguousarray(crop[:, ::-1]) for crop in crops]) if mirror else None
         categories = [candidate.category for candidate in candidates]
-        return gather_evidence(features, self._posterior, categories, intrinsics, self._config.correspondence, mirrored)
+        config = self._config.correspondence
+        return gather_evidence(features, self._posterior, categories, cells, camera, config, mirrored)
+
+    def _crops(
+        self, image: images.Image, camera: Camera, candidates: list[Candidate]
+    ) -> tuple[list[images.Image], list[Camera]]:
+        """A crop around every candidate, all of which appear at one scale, and the cameras of their cells."""
+        crops, cells = [], []
+        for candidate in candidates:
+            side = candidate.diagonal_px * self._config.crop_px / self._config.crop_diagonal_px
+            patch, patch_camera = images.square_crop(
+                image, camera, (candidate.u, candidate.v), side, self._config.crop_px
+            )
+            crops.append(patch)
+            cells.append(images.cell_camera(patch_camera))
+        return crops, cells
 
     def _readings(self, depth: images.Depth | None, camera: Camera, evidence: list[Evidence]) -> list[DepthPoints]:
         if depth is None:
@@ -214,8 +239,8 @@ class NeuralMeshMethod:
         others: list[Term],
         readings: list[DepthPoints],
         solver: SolverConfig,
-    ) -> tuple[State, Linearised]:
-        """All hypotheses of all objects in one batch.
+    ) -> tuple[State, Linearised, Tensor]:
+        """All hypotheses of all objects in one batch, and how far depth lets each be believed, (B,).
 
         Depth, where there is any, comes second: it sets the scale of what the image has found.
         """
@@ -227,14 +252,20 @@ class NeuralMeshMethod:
             *others,
         ]
         states, curvature = minimise(terms, start, solver)
+        trust = torch.ones(len(start.log_size), device=self._device)
         if readings:
             term = measured.depth_term(readings, evidence, keep, self._config.depth.robust)
-            states, term = measured.to_scale(states, term, prior, self._config.depth)
+            states, term, trust = measured.to_scale(states, term, prior, self._config.depth)
             states, curvature = minimise([*terms, term], states, solver)
-        return states, curvature
+        return states, curvature, trust
 
     def _choose(
-        self, candidates: list[Candidate], evidence: list[Evidence], states: State, curvature: Linearised
+        self,
+        candidates: list[Candidate],
+        evidence: list[Evidence],
+        states: State,
+        curvature: Linearised,
+        trust: Tensor,
     ) -> list[_Answer]:
         """Of each object's hypotheses the one that explains its crop best."""
         keep = len(states.log_size) // len(evidence)
@@ -247,7 +278,7 @@ class NeuralMeshMethod:
             best = int(scores.argmax())
             row = rows[best : best + 1]
             chosen = Linearised(curvature.cost[row], curvature.gradient[row], curvature.hessian[row])
-            found = (float(support[best]), float(presence[best]), float(scores[best]))
+            found = (float(support[best]), float(presence[best]), float(scores[best]), float(trust[row]))
             answers.append(_Answer(candidate, item, states[row], chosen, *found))
         return answers
 
@@ -266,7 +297,7 @@ class NeuralMeshMethod:
             category=table.name,
             camera_from_object=pose.to("cpu"),
             size_m=state.size_m[0].double().cpu().numpy(),
-            score=answer.support / (answer.support + self._config.even_support),
+            score=answer.trust * answer.support / (answer.support + self._config.even_support),
             visible_fraction=visible,
             covariance=pose_covariance(answer.curvature.hessian[0], pose, table.symmetry),
         )
@@ -302,12 +333,12 @@ def _aimed(states: State, evidence: list[Evidence]) -> State:
     return State(SE3(states.camera_from_object.rotation, torch.stack(moved)), states.log_size)
 
 
-def _sharpened(candidate: Candidate, evidence: Evidence, camera: Camera) -> Candidate:
+def _sharpened(candidate: Candidate, found: Votes, camera: Camera) -> Candidate:
     """The candidate as the votes in its crop place it, in pixels of the camera."""
-    focal, principal = evidence.intrinsics.focal[0], evidence.intrinsics.centre[0]
-    across, down = ((evidence.centre - principal) / focal).tolist()
-    diagonal = float(evidence.diagonal / focal[0]) * camera.fx
-    votes = float(evidence.presence.sum())
+    focal, principal = found.intrinsics.focal[0], found.intrinsics.centre[0]
+    across, down = ((found.centre - principal) / focal).tolist()
+    diagonal = float(found.diagonal / focal[0]) * camera.fx
+    votes = float(found.presence.sum())
     if not 0.5 < diagonal / candidate.diagonal_px < 2.0:  # nothing was seen in the crop
         return dataclasses.replace(candidate, votes=votes)
     u, v = across * camera.fx + camera.cx, down * camera.fy + camera.cy

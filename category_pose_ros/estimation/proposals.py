@@ -82,9 +82,9 @@ class ProposalGrid:
         column, row = cell.unbind(-1)
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         vertex = torch.arange(len(self._chosen), device=cell.device)
-        flat = (vertex * height + row.clamp(0, height - 1)) * width + column.clamp(0, width - 1)
-        support = evidence.support[self._chosen].flatten()[flat]
-        weight = self._visible * inside
+        place = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+        support = evidence.support[self._chosen].flatten()[vertex * height * width + place]
+        weight = self._visible * (inside & evidence.inside.flatten()[place])
         return (support * weight).sum(-1) / weight.sum(-1).clamp_min(4)
 
     def _separate(self, scores: Tensor) -> Tensor:
@@ -127,8 +127,8 @@ def vertex_support(states: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
     """How well hypotheses explain a crop.
 
     Returns:
-        Mean support of the visible vertices inside the crop, (B,), and the share of these vertices
-        that lie on cells of the object, (B,).
+        Mean support of the visible vertices inside crop and image, (B,), and the share of these
+        vertices that lie on cells of the object, (B,).
     """
     table, grid = evidence.table, evidence.presence
     height, width = grid.shape
@@ -139,6 +139,7 @@ def vertex_support(states: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
     column, row = cell[..., 0], cell[..., 1]
     visible &= (column >= 0) & (column < width) & (row >= 0) & (row < height)
     flat = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)  # (B, V)
+    visible &= evidence.inside.flatten()[flat]
     support = evidence.support.flatten(1).gather(1, flat.T).T
     presence = grid.flatten()[flat]
     count = visible.sum(-1).clamp_min(8)

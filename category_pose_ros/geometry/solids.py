@@ -30,9 +30,13 @@ class Solid(enum.IntEnum):
     VESSEL = 2  # round, as wide as the box along y, at its -x side, open at the top: mug without its handle
     BOWL = 3  # lower half of an ellipsoid, a shell that is open at the top
     HINGE = 4  # the bottom of the box and its back, at -x: laptop
+    CAR = 5  # two boxes: from the wheels to hood and belt line, and the cabin above
 
 
-_SOLIDS = {"bowl": Solid.BOWL, "laptop": Solid.HINGE, "mug": Solid.VESSEL}
+_SOLIDS = {"bowl": Solid.BOWL, "car": Solid.CAR, "laptop": Solid.HINGE, "mug": Solid.VESSEL}
+# Places of the faces of the two boxes of a car, as shares of the extents from the centre out: at -x, -y, -z,
+# +x, +y, +z. Slanting screens are taken at half their height. A mean of the usual body styles.
+_CAR_BOXES = ((0.5, 0.5, 0.5, 0.5, 0.5, 0.12), (0.4, 0.44, -0.12, 0.14, 0.44, 0.5))
 
 
 def solid_of(category: str) -> Solid:
@@ -86,11 +90,19 @@ def depth_along(solid: Tensor, size_m: Tensor, camera_from_object: SE3, rays: Te
     Returns:
         (B, N) metres along the camera's z; NaN where a ray misses or starts inside.
     """
-    object_from_camera = camera_from_object.inverse()
-    centre, half = _body(solid, size_m)
-    origin = ((object_from_camera.translation - centre) / half).unsqueeze(1)  # (B, 1, 3) in half extents
-    direction = (rays @ camera_from_object.rotation) / half.unsqueeze(1)
+    viewpoint = camera_from_object.inverse().translation.unsqueeze(1)  # (B, 1, 3)
+    direction = rays @ camera_from_object.rotation
     direction = torch.where(direction.abs() < _TINY, torch.full_like(direction, _TINY), direction)
+    one = _depth_of_one(solid, size_m, viewpoint, direction)
+    two = _depth_of_boxes(_planes(solid, size_m), viewpoint, direction)
+    return torch.where((solid == Solid.CAR).unsqueeze(-1), two, one)
+
+
+def _depth_of_one(solid: Tensor, size_m: Tensor, viewpoint: Tensor, direction: Tensor) -> Tensor:
+    """Where rays meet any solid but a CAR, as multiples (B, N) of their directions; NaN where they miss."""
+    centre, half = _body(solid, size_m)
+    origin = (viewpoint - centre.unsqueeze(1)) / half.unsqueeze(1)  # (B, 1, 3) in half extents
+    direction = direction / half.unsqueeze(1)
     low, high = (-1 - origin) / direction, (1 - origin) / direction
     slab_entry, slab_leave = torch.minimum(low, high), torch.maximum(low, high)  # (B, N, 3)
     side_entry, side_leave = _unit_sphere(_about_side(solid, origin, 1.0), _about_side(solid, direction, 0.0))
@@ -109,12 +121,23 @@ def depth_along(solid: Tensor, size_m: Tensor, camera_from_object: SE3, rays: Te
     return torch.where(met & ~passes, surface, torch.full_like(entry, torch.nan))
 
 
+def _depth_of_boxes(planes: Tensor, viewpoint: Tensor, direction: Tensor) -> Tensor:
+    """Where rays first meet one of several boxes with faces (B, K, 6), as multiples (B, N); NaN where they miss all."""
+    low, high = -planes[:, :, None, :3], planes[:, :, None, 3:]  # (B, K, 1, 3)
+    origin, along = viewpoint.unsqueeze(1), direction.unsqueeze(1)
+    one, other = (low - origin) / along, (high - origin) / along
+    entry, leave = torch.minimum(one, other).amax(-1), torch.maximum(one, other).amin(-1)  # (B, K, N)
+    inside = ((entry <= 0) & (leave > 0)).any(1)
+    first = entry.masked_fill((entry >= leave) | (entry <= 0), torch.inf).amin(1)
+    return first.masked_fill(inside | first.isinf(), torch.nan)
+
+
 def _is_open(solid: Tensor) -> Tensor:
     return (solid == Solid.VESSEL) | (solid == Solid.BOWL)
 
 
 def _is_flat(solid: Tensor) -> Tensor:
-    return (solid == Solid.BOX) | (solid == Solid.HINGE)
+    return (solid == Solid.BOX) | (solid == Solid.HINGE) | (solid == Solid.CAR)
 
 
 def _is_plate(axis: Tensor, inwards: Tensor) -> Tensor:
@@ -150,23 +173,37 @@ def _body(solid: Tensor, size_m: Tensor) -> tuple[Tensor, Tensor]:
 def _nearest_flat_face(
     solid: Tensor, size_m: Tensor, points_object: Tensor, viewpoint: Tensor, from_inside: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Largest distance to the flat faces, bottom and top and those of a box's sides, and its derivatives."""
+    """Largest distance to the flat faces, bottom and top and those of a box's sides, and its derivatives.
+
+    Of two boxes the nearer one counts.
+    """
     unit = torch.eye(3, dtype=points_object.dtype, device=points_object.device)
     normals = torch.cat([-unit, unit])  # (F, 3)
-    half = size_m.unsqueeze(-2) / 2  # (B, 1, 3)
-    distance = points_object @ normals.T - half @ normals.abs().T  # (B, N, F)
+    planes = _planes(solid, size_m)  # (B, K, F)
+    distance = (points_object @ normals.T).unsqueeze(1) - planes.unsqueeze(2)  # (B, K, N, F)
     is_side, is_top, is_bottom = normals[:, 2] == 0, normals[:, 2] > 0, normals[:, 2] < 0
-    kind = solid[:, None, None]
+    kind = solid[:, None, None, None]
     is_plate = is_bottom | (normals[:, 0] < 0)
     absent = (is_side & ~_is_flat(kind)) | (is_bottom & (kind == Solid.BOWL))
     opening = (is_top & _is_open(kind)) | (~is_plate & (kind == Solid.HINGE))
     absent = absent | (opening & (distance < 0))
-    facing = viewpoint.unsqueeze(-2) @ normals.T > half @ normals.abs().T  # (B, 1, F)
-    seen = facing | from_inside[:, None, None] | (is_plate & (kind == Solid.HINGE))
-    margin = _BEHIND * size_m.norm(dim=-1)[:, None, None]
-    nearest, face = _of_seen(distance, seen, margin).masked_fill(absent, -_FAR_M).max(-1)
-    normal = normals[face]
-    return nearest, normal, -half * normal.abs()
+    facing = ((viewpoint @ normals.T).unsqueeze(1) > planes).unsqueeze(2)  # (B, K, 1, F)
+    seen = facing | from_inside[:, None, None, None] | (is_plate & (kind == Solid.HINGE))
+    # Behind a hidden face of one of a car's boxes the other box begins.
+    margin = torch.where(solid == Solid.CAR, 0.0, _BEHIND * size_m.norm(dim=-1))[:, None, None, None]
+    of_box, face = _of_seen(distance, seen, margin).masked_fill(absent, -_FAR_M).max(-1)  # (B, K, N)
+    nearest, box = of_box.min(1, keepdim=True)
+    face = face.gather(1, box).squeeze(1)  # (B, N)
+    row = torch.arange(len(planes), device=planes.device).unsqueeze(-1)
+    plane = planes[row, box.squeeze(1), face]
+    return nearest.squeeze(1), normals[face], -plane.unsqueeze(-1) * normals[face].abs()
+
+
+def _planes(solid: Tensor, size_m: Tensor) -> Tensor:
+    """Distance of the faces at -x, -y, -z, +x, +y, +z from the centre, (B, K, 6); K boxes, both one but for a CAR."""
+    shares = torch.full((1, len(_CAR_BOXES), 6), 0.5, dtype=size_m.dtype, device=size_m.device)
+    shares = torch.where((solid == Solid.CAR)[:, None, None], shares.new_tensor(_CAR_BOXES), shares)
+    return shares * torch.cat([size_m, size_m], -1).unsqueeze(1)
 
 
 def _round_side(

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from category_pose_ros.config import setting, validate
+from category_pose_ros.records import OUTSIDE
 
 STRIDE_PX = 8
 
@@ -85,7 +86,7 @@ class Backbone(nn.Module):
 
     def forward(self, image: Tensor) -> FeatureMap:
         """Args: image (B, 3, H, W) uint8 RGB."""
-        scaled = (image.to(self.feature_head.weight.dtype) - 118.0) / 60.0
+        scaled = (image.to(self.feature_head.weight.dtype) - OUTSIDE) / 60.0
         x = self.stem(scaled.contiguous(memory_format=torch.channels_last))
         levels = []
         for stage in self.stages:

@@ -12,6 +12,7 @@ from category_pose_ros.data.procedural.placement import Surroundings, random_rot
 from category_pose_ros.data.procedural.scenes import Scene
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
 from category_pose_ros.geometry import SE3
+from category_pose_ros.records import OUTSIDE
 
 Vector = npt.NDArray[np.floating]
 
@@ -143,6 +144,14 @@ def occlude(rng: Rng, source: TextureSource, image: surfaces.Image, owner: npt.N
     patch = source.patch(rng, size, size) if rng.random() < 0.5 else np.full_like(image, surfaces.random_colour(rng))
     image[mask > 0] = patch[mask > 0]
     owner[mask > 0] = -1
+
+
+def cut_off(rng: Rng, image: surfaces.Image, owner: npt.NDArray[np.int32]) -> None:
+    """Let the image end somewhere in the crop, in place: nothing but grey on one side."""
+    side, depth = int(rng.integers(4)), int(rng.uniform(0.1, 0.5) * image.shape[0])
+    for values, nothing in ((image, OUTSIDE), (owner, -1)):
+        turned = np.rot90(values, side)  # a view
+        turned[:depth] = nothing
 
 
 def _turn_axis_to(direction: Vector) -> npt.NDArray[np.float64]:
