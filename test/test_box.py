@@ -83,3 +83,14 @@ def test_rays_along_the_faces_stay_finite(angle: float) -> None:
     rays = torch.tensor([[0.0, 0.0, 1.0], [0.05, 0.0, 1.0], [0.0, 0.05, 1.0]])
     points, _ = enter_box(SE3(rotation, torch.tensor([0.0, 0.0, 2.0])), torch.full((3,), 0.2), rays)
     assert points.isfinite().all()
+
+
+def test_several_boxes_are_entered_as_each_alone() -> None:
+    rotation = so3.exp(torch.tensor([[0.3, -0.2, 0.5], [1.5, 0.1, -0.4]], dtype=torch.float64))
+    poses = SE3(rotation, torch.tensor([[0.05, -0.03, 0.8], [-0.02, 0.0, 1.1]], dtype=torch.float64))
+    sizes, rays = torch.stack([SIZE, 2 * SIZE]), CAMERA.rays(pixels())
+    points, hit = enter_box(poses, sizes, rays)
+    for k in range(2):
+        alone, alone_hit = enter_box(poses[k], sizes[k], rays)
+        assert_close(points[k], alone)
+        assert (hit[k] == alone_hit).all()

@@ -190,6 +190,17 @@ def test_objects_of_unknown_visibility_have_no_level():
     assert summary["by_occlusion"]["L1"]["precision"] is None
 
 
+def test_false_alarms_are_counted_per_image():
+    evaluation = evaluate(
+        lambda frame: [guess(), guess(LEFT, "can")], [annotated(name="a"), annotated(truth(), name="b")]
+    )
+    summary = summarise(evaluation)
+    assert summary["overall"]["false_alarms_per_image"] == pytest.approx(1.5)
+    assert summary["by_category"]["mug"]["false_alarms_per_image"] == pytest.approx(0.5)
+    assert summary["by_occlusion"]["L0"]["false_alarms_per_image"] is None
+    assert "1.50" in table_text(summary).splitlines()[2]
+
+
 def test_metrics_file_has_what_is_promised(tmp_path):
     write_metrics(tmp_path / "metrics.json", summarise(run([guess()], truth(visible_fraction=1.0))))
     content = json.loads((tmp_path / "metrics.json").read_text())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from tqdm import tqdm
 from category_pose_ros import PoseEstimator
 from category_pose_ros.cli.options import FOLDER, about, estimator_choice, estimator_options
 from category_pose_ros.data.annotations import AnnotatedFrame
-from category_pose_ros.data.bop import BopScene
 from category_pose_ros.data.damage import DAMAGES, damaged, without_depth
+from category_pose_ros.data.datasets import LAYOUTS, open_dataset
 from category_pose_ros.evaluation.evaluate import Evaluation
 from category_pose_ros.evaluation.evaluate import evaluate as run_evaluation
 from category_pose_ros.evaluation.examples import examples
@@ -47,19 +47,37 @@ _TRUTH_COLOUR = (255, 255, 255)
 @click.command()
 @click.argument("dataset", type=click.Path(path_type=Path))
 @estimator_options
+@click.option("--format", "layout", type=click.Choice(list(LAYOUTS)), help="Layout of DATASET [default: as it looks].")
+@click.option("--schedule", type=click.Choice(["ours", "paper"]), help="How to search; as estimator.schedule.")
+@click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Use each n-th image alone.")
 @click.option("--no-depth", is_flag=True, help="Do not show the estimator the depth images.")
+@click.option("--with-depth", is_flag=True, help="Use only the images that have depth.")
 @click.option("--damage", is_flag=True, help="Again for each of several damages to the depth, and without depth.")
 @click.option("--output", type=FOLDER, help="Write metrics.json and report.html into this folder.")
-def evaluate(dataset: Path, no_depth: bool, damage: bool, output: Path | None, **choice: Any) -> None:
-    """Evaluate on DATASET, a BOP-style scene folder, and print the table.
+def evaluate(
+    dataset: Path,
+    layout: str | None,
+    schedule: str | None,
+    every: int,
+    no_depth: bool,
+    with_depth: bool,
+    damage: bool,
+    output: Path | None,
+    **choice: Any,
+) -> None:
+    """Evaluate on DATASET and print the table.
 
-    With --categories only objects of these count.
+    DATASET is a BOP-style scene folder, a data set in a layout of its own (doc/datasets.md), or a folder of
+    images without any object, which tells how many false alarms there are. With --categories only objects of
+    these count.
     """
     if no_depth and damage:
         raise click.UsageError("--damage: expected depth, but --no-depth leaves it out")
+    if schedule:
+        choice["overrides"] += (f"estimator.schedule={schedule}",)
     chosen = estimator_choice(**choice)
     with about("DATASET"):
-        scene = BopScene(dataset)
+        scene = _Thinned(open_dataset(dataset, layout), every, with_depth)
     estimator = chosen.load()
     frames = _shown(scene, dataset.name)
     evaluation = run_evaluation(estimator.estimate, without_depth(frames) if no_depth else frames, chosen.categories)
@@ -74,18 +92,35 @@ def evaluate(dataset: Path, no_depth: bool, damage: bool, output: Path | None, *
         with about("--output"):
             output.mkdir(parents=True, exist_ok=True)
         write_metrics(output / "metrics.json", summary, by_damage)
-        title = f"{dataset.resolve().name}: {chosen.method}"
+        schedule = chosen.settings.estimator.schedule
+        title = f"{dataset.resolve().name}: {chosen.method}{'' if schedule == 'ours' else ', schedule of the paper'}"
         write_page(output / "report.html", title, summary, _plots(evaluation), _overlays(evaluation, scene), by_damage)
         click.echo(f"wrote {output / 'metrics.json'} and {output / 'report.html'}")
 
 
-def _shown(scene: BopScene, label: str) -> Iterable[AnnotatedFrame]:
+class _Thinned(Sequence[AnnotatedFrame]):
+    """Each n-th frame, or of these the ones that have depth."""
+
+    def __init__(self, frames: Sequence[AnnotatedFrame], every: int, with_depth: bool) -> None:
+        self._frames = frames
+        self._chosen = [k for k in range(0, len(frames), every) if not with_depth or frames[k].frame.depth is not None]
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._frames[self._chosen[index]]
+
+
+def _shown(scene: Sequence[AnnotatedFrame], label: str) -> Iterable[AnnotatedFrame]:
     """The frames, with a progress bar on a terminal."""
     frames: Iterable[AnnotatedFrame] = tqdm(scene, unit="image", desc=label, disable=None)
     return frames
 
 
-def _by_damage(estimator: PoseEstimator, scene: BopScene, categories: tuple[str, ...]) -> dict[str, Metrics]:
+def _by_damage(
+    estimator: PoseEstimator, scene: Sequence[AnnotatedFrame], categories: tuple[str, ...]
+) -> dict[str, Metrics]:
     """The overall numbers without depth and with each of the damages to it."""
     label = "without depth"
     runs = {label: without_depth(_shown(scene, label))}
@@ -98,6 +133,8 @@ def _by_damage(estimator: PoseEstimator, scene: BopScene, categories: tuple[str,
 
 def _plots(evaluation: Evaluation) -> list[Picture]:
     curves = _curves(evaluation)
+    if not curves:
+        return []
     rotation = {name: item.rotation for name, item in curves.items()}
     translation = {name: item.translation for name, item in curves.items()}
     caption = "Average precision where an estimate is right whose {} error is at most this, whatever the other errors."
@@ -120,9 +157,9 @@ def _curves(evaluation: Evaluation) -> dict[str, PrecisionCurves]:
     return {name: item for name, item in curves.items() if item is not None}
 
 
-def _overlays(evaluation: Evaluation, scene: BopScene) -> list[Picture]:
+def _overlays(evaluation: Evaluation, scene: Sequence[AnnotatedFrame]) -> list[Picture]:
     """The examples' images, with the true boxes in white under the estimates."""
-    index_of = {f"{image_id:06d}": index for index, image_id in enumerate(scene.image_ids)}
+    index_of = {name: index for index, name in enumerate(evaluation.estimates)}
     pictures = []
     for example in examples(evaluation):
         annotated = scene[index_of[example.frame_name]]

@@ -39,5 +39,21 @@ def read_depth(path: Path) -> npt.NDArray[np.uint16]:
     return depth.astype(np.uint16)
 
 
+def read_mask(path: Path) -> npt.NDArray[np.bool_]:
+    """Where an image (H, W) of 8 bits and one channel is not zero.
+
+    Raises:
+        ValueError: missing, damaged or another kind of image.
+    """
+    try:
+        with Image.open(path) as image:
+            mask = np.array(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: {_reason(path, error)}") from error
+    if mask.ndim != 2 or mask.dtype not in (np.uint8, np.bool_):
+        raise ValueError(f"{path}: expected an 8-bit grey image, got {mask.shape} {mask.dtype}")
+    return mask > 0
+
+
 def _reason(path: Path, error: Exception) -> str:
     return f"damaged: {error}" if path.exists() else "missing"

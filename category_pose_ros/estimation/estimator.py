@@ -12,6 +12,7 @@ import torch
 from category_pose_ros.config import section, setting, validate
 from category_pose_ros.estimation.belief import Belief, Search, Sighting, finished
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
+from category_pose_ros.estimation.paper_schedule import PaperSchedule
 from category_pose_ros.models.checkpoint import load_model
 from category_pose_ros.records import Frame, ObjectEstimate
 
@@ -25,6 +26,9 @@ class EstimatorConfig:
     """Everything that can be tuned about one frame."""
 
     score_threshold: float = setting(0.55, "Objects below this score are not reported.", minimum=0.0, maximum=1.0)
+    schedule: str = setting(
+        "ours", "How to search: ours, or as in the paper, to compare with, which takes long.", choices=("ours", "paper")
+    )
     neural_mesh: NeuralMeshConfig = section(NeuralMeshConfig)
 
     def __post_init__(self) -> None:
@@ -79,7 +83,8 @@ class PoseEstimator:
             if name not in known:
                 raise ValueError(f"categories: expected names among {', '.join(known)}, got {name!r}")
         wanted = tuple(dict.fromkeys(categories)) or known
-        neural_mesh = NeuralMeshMethod(loaded, wanted, chosen_device, config.neural_mesh)
+        schedule = PaperSchedule if config.schedule == "paper" else NeuralMeshMethod
+        neural_mesh = schedule(loaded, wanted, chosen_device, config.neural_mesh)
         return PoseEstimator(neural_mesh, wanted, str(chosen_device), config)
 
     def estimate(self, frame: Frame) -> list[ObjectEstimate]:

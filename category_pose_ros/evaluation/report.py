@@ -16,6 +16,7 @@ _COLUMNS: dict[str, tuple[str, str]] = {  # metric: heading, format
     "objects": ("objects", "d"),
     "found": ("found", "d"),
     "precision": ("precision", ".1%"),
+    "false_alarms_per_image": ("alarms/image", ".2f"),
     "acc_pi_6": ("acc 30°", ".1%"),
     "acc_pi_18": ("acc 10°", ".1%"),
     "median_rotation_error_deg": ("rot °", ".1f"),

@@ -28,6 +28,7 @@ class Metrics(TypedDict):
     found: those to which an estimate was assigned (`matching.match`).
     false_alarms: estimates that speak of no object.
     precision: found / (found + false_alarms).
+    false_alarms_per_image: false_alarms / frames; on images without objects there is no other number.
     acc_pi_6, acc_pi_18: fraction of all objects that were found with a rotation error below pi/6
         (30 degrees), pi/18 (10 degrees); Ma et al. (ECCV 2022), after Tulsiani and Malik (2015).
     median_*: over the found objects; `PoseErrors` says what of. Distance and size errors are fractions.
@@ -47,6 +48,7 @@ class Metrics(TypedDict):
     found: int
     false_alarms: int
     precision: float | None
+    false_alarms_per_image: float | None
     acc_pi_6: float | None
     acc_pi_18: float | None
     median_rotation_error_deg: float | None
@@ -67,8 +69,8 @@ class Summary(TypedDict):
     """The content of metrics.json.
 
     In `by_occlusion` only objects whose visible fraction is known take part. False alarms have no
-    occlusion: a level has no precision, and in its average precisions all false alarms count, which
-    makes them lower bounds.
+    occlusion: a level has neither precision nor false alarms per image, and in its average precisions all
+    false alarms count, which makes them lower bounds.
     """
 
     overall: Metrics
@@ -108,7 +110,7 @@ def occlusion_level(item: ObjectResult) -> str | None:
 
 def _measure_level(objects: Sequence[ObjectResult], alarms: Sequence[FalseAlarm], seconds: Sequence[float]) -> Metrics:
     numbers = measure(objects, alarms, seconds)
-    numbers["precision"] = None
+    numbers["precision"] = numbers["false_alarms_per_image"] = None
     return numbers
 
 
@@ -158,6 +160,7 @@ def measure(objects: Sequence[ObjectResult], alarms: Sequence[FalseAlarm], secon
         found=len(errors),
         false_alarms=len(alarms),
         precision=len(errors) / reported if reported else None,
+        false_alarms_per_image=len(alarms) / len(seconds) if seconds else None,
         acc_pi_6=fraction_within(math.pi / 6),
         acc_pi_18=fraction_within(math.pi / 18),
         median_rotation_error_deg=_median(math.degrees(error.rotation_rad) for error in errors),
