@@ -15,6 +15,8 @@ ARGUMENTS = {
     "image": ("image", "Image topic; with image_transport:=compressed its name without /compressed."),
     "camera_info": ("camera_info", "Topic of the calibration."),
     "depth": ("", "Depth topic, registered to the image; empty: RGB only."),
+    "detections_2d": ("", "Topic of 2D detections of the image, to search only there; empty: none."),
+    "mask": ("", "Topic of masks of the image, to search only there; empty: none."),
     "params_file": (str(SHARE / "config" / "estimator.yaml"), "Parameters of the node."),
     "categories": ("", "Categories to look for, separated by commas; empty: as in params_file."),
     "method": ("", "How poses are estimated; empty: as in params_file."),
@@ -53,9 +55,13 @@ def estimator_node(given: dict[str, str]) -> Node:
         overrides["categories"] = [name.strip() for name in given["categories"].split(",")]
     if given["depth"]:
         overrides["use_depth"] = True
+    if given["detections_2d"] and given["mask"]:
+        raise ValueError("detections_2d, mask: expected one of them, got both")
+    if given["detections_2d"] or given["mask"]:
+        overrides["hint"] = "mask" if given["mask"] else "detections"
     if is_on_simulated_time(given):
         overrides["use_sim_time"] = True
-    remapped = ("image", "camera_info", *(["depth"] if given["depth"] else []))
+    remapped = [name for name in ("image", "camera_info", "depth", "detections_2d", "mask") if given[name]]
     return Node(
         package="category_pose_ros",
         executable="estimator",

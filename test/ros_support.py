@@ -2,7 +2,7 @@
 
 As a program this is the real node with an estimator that answers by the colour of the image's first pixel:
 red = how many objects it sees, green 1 = a bug in the estimator. The size of its objects tells whether the frame came
-with depth.
+with depth; of a frame with regions it sees no more objects than there are regions.
 """
 
 from __future__ import annotations
@@ -77,6 +77,8 @@ class ScriptedEstimator:
         found = [make_track(number, category).estimate for number in range(1, objects + 1)]
         if frame.depth is not None:
             found = [replace(item, size_m=SIZE_WITH_DEPTH_M) for item in found]
+        if frame.regions is not None:
+            found = found[: len(frame.regions)]
         return [item for item in found if item.score >= self.min_score]
 
 
@@ -132,6 +134,16 @@ def depth_message(stamp_ns: int = 0, millimetres: int = 800) -> Image:
     return message
 
 
+def mask_message(stamp_ns: int = 0) -> Image:
+    """A mask whose left half is an object."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[:, : WIDTH // 2] = 3
+    message = Image(height=HEIGHT, width=WIDTH, encoding="mono8", step=WIDTH)
+    message.header = image_message(stamp_ns=stamp_ns).header
+    message.data = array("B", mask.tobytes())
+    return message
+
+
 def info_message(width: int = WIDTH, height: int = HEIGHT) -> CameraInfo:
     info = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
     info.k = [60.0, 0.0, 31.5, 0.0, 61.0, 23.5, 0.0, 0.0, 1.0]
@@ -150,6 +162,7 @@ class Camera:
         self.executor.add_node(self.node)
         self.images = self.node.create_publisher(Image, "image", QoSProfile(depth=10))
         self.depths = self.node.create_publisher(Image, "depth", QoSProfile(depth=10))
+        self.masks = self.node.create_publisher(Image, "mask", QoSProfile(depth=10))
         self.infos = self.node.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=10))
         self._clients = {name: self.node.create_client(kind, f"{node}/{name}") for name, kind in SERVICES.items()}
         self._met = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import shutil
 import signal
 import subprocess
@@ -93,6 +95,13 @@ def test_a_depth_topic_switches_depth_on_and_a_clock_simulated_time(module: Modu
     assert settings_of(node_of(module, categories="mug, can")) == {"categories": ("mug", "can")}
 
 
+def test_a_topic_of_hints_chooses_the_hint(module: ModuleType) -> None:
+    assert settings_of(node_of(module, mask="/mask")) == {"hint": "mask"}
+    assert settings_of(node_of(module, detections_2d="/yolo/detections")) == {"hint": "detections"}
+    with pytest.raises(ValueError, match="detections_2d, mask: expected one of them, got both"):
+        node_of(module, mask="/mask", detections_2d="/yolo/detections")
+
+
 def test_each_of_two_cameras_has_its_estimator_in_its_namespace() -> None:
     module = load_module(TWO_CAMERAS)
     context = launch.LaunchContext()
@@ -109,13 +118,16 @@ def test_each_of_two_cameras_has_its_estimator_in_its_namespace() -> None:
 def test_the_launched_node_becomes_active_and_ends_cleanly() -> None:
     command = ["ros2", "launch", "category_pose_ros", "estimator.launch.py", "image:=/image", "device:=cpu"]
     with camera() as side:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
         try:
             side.until_listening()
             assert side.state() == "active"
             process.send_signal(signal.SIGINT)
             output = process.communicate(timeout=60)[0]
         finally:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # a node that outlives its launch would answer the next test
             process.communicate()
     assert "finished cleanly" in output

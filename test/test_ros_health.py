@@ -59,11 +59,11 @@ def test_rates_and_latencies_are_those_of_the_last_seconds(health: Health, clock
 def test_drops_are_told_by_reason(health: Health) -> None:
     for reason in ("unusable", "a newer one came", "unusable"):
         health.drop(reason)
-    health.unpaired, health.refused_depths = 4, 5
+    health.unpaired, health.refused_depths, health.refused_hints = 4, 5, 6
     said = values(health)
     assert said["frames dropped, unusable"] == "2"
     assert said["frames dropped, a newer one came"] == "1"
-    assert (said["frames unpaired"], said["depth images refused"]) == ("4", "5")
+    assert [said[key] for key in ("frames unpaired", "depth images refused", "hints refused")] == ["4", "5", "6"]
 
 
 def test_the_objects_of_the_newest_answer_are_told_until_they_are_forgotten(health: Health) -> None:

@@ -25,7 +25,7 @@ def seconds(message: Any) -> float:
 
 @pytest.fixture
 def pairer() -> Pairer:
-    pairer = Pairer(CONFIG)
+    pairer = Pairer(CONFIG, ["depth"])
     pairer.add_info(message(0.0))
     return pairer
 
@@ -40,44 +40,44 @@ def depth_of(capture: Capture | None) -> float | None:
 
 
 def test_without_depth_every_image_goes_at_once_with_the_nearest_camera_info() -> None:
-    pairer = Pairer(None)
+    pairer = Pairer(CONFIG)
     assert not pairer.has_info
     for at in (1.0, 2.0, 3.0):
         pairer.add_info(message(at))
     capture = image(pairer, 2.1)
     assert capture is not None
     assert (seconds(capture.info), capture.depth, capture.received_s) == (2.0, None, 2.1)
-    assert not pairer.has_fallen_back
+    assert pairer.missing == []
 
 
 def test_an_image_before_any_camera_info_is_refused() -> None:
     with pytest.raises(ValueError, match="camera_info: expected one before the first image, got none"):
-        image(Pairer(None), 1.0)
+        image(Pairer(CONFIG), 1.0)
 
 
 def test_depth_may_come_before_or_after_its_image(pairer: Pairer) -> None:
-    assert pairer.add_depth(message(1.0)) is None
+    assert pairer.add("depth", message(1.0)) is None
     assert depth_of(image(pairer, 1.01)) == 1.0
     assert image(pairer, 1.1) is None
-    assert depth_of(pairer.add_depth(message(1.09))) == 1.09
+    assert depth_of(pairer.add("depth", message(1.09))) == 1.09
     assert pairer.unpaired == 0
 
 
 def test_an_image_takes_the_depth_nearest_in_time(pairer: Pairer) -> None:
     for at in (0.985, 1.002, 1.015):
-        pairer.add_depth(message(at))
+        pairer.add("depth", message(at))
     assert depth_of(image(pairer, 1.0)) == 1.002
 
 
 def test_newer_depth_shows_that_an_image_waits_in_vain(pairer: Pairer) -> None:
     assert image(pairer, 1.0) is None
-    assert pairer.add_depth(message(1.033)) is None
+    assert pairer.add("depth", message(1.033)) is None
     assert pairer.unpaired == 1
     assert depth_of(image(pairer, 1.033)) == 1.033
 
 
 def test_a_late_image_whose_depth_was_lost_is_unpaired_at_once(pairer: Pairer) -> None:
-    pairer.add_depth(message(2.0))
+    pairer.add("depth", message(2.0))
     assert image(pairer, 1.9) is None
     assert pairer.unpaired == 1
 
@@ -87,7 +87,7 @@ def test_depth_at_half_the_rate_leaves_every_other_image_unpaired(pairer: Pairer
     for n in range(30):
         captures.append(image(pairer, 1 + n / 30))
         if n % 2 == 0:
-            captures.append(pairer.add_depth(message(1 + n / 30)))
+            captures.append(pairer.add("depth", message(1 + n / 30)))
     paired = [capture for capture in captures if capture is not None]
     assert len(paired) == 15
     assert all(capture.depth is not None for capture in paired)
@@ -96,30 +96,30 @@ def test_depth_at_half_the_rate_leaves_every_other_image_unpaired(pairer: Pairer
 
 def test_images_are_used_without_depth_when_it_stays_away_and_with_it_when_it_is_back(pairer: Pairer) -> None:
     assert image(pairer, 1.0) is None
-    assert depth_of(pairer.add_depth(message(1.0))) == 1.0
+    assert depth_of(pairer.add("depth", message(1.0))) == 1.0
     assert image(pairer, 1.5) is None
-    assert not pairer.has_fallen_back
+    assert pairer.missing == []
     assert depth_of(image(pairer, 2.1)) is None
-    assert pairer.has_fallen_back
+    assert pairer.missing == ["depth"]
     assert pairer.unpaired == 1  # the one that still waited
     assert depth_of(image(pairer, 2.2)) is None
-    assert pairer.add_depth(message(2.2)) is None  # its image is gone, but the next will wait
-    assert not pairer.has_fallen_back
+    assert pairer.add("depth", message(2.2)) is None  # its image is gone, but the next will wait
+    assert pairer.missing == []
     assert image(pairer, 2.3) is None
-    assert depth_of(pairer.add_depth(message(2.3))) == 2.3
+    assert depth_of(pairer.add("depth", message(2.3))) == 2.3
 
 
 def test_depth_whose_clock_is_wrong_counts_as_none(pairer: Pairer) -> None:
     captures = []
     for n in range(60):
         captures.append(image(pairer, 100 + n / 30))
-        pairer.add_depth(message(500 + n / 30))
-    assert pairer.has_fallen_back
+        pairer.add("depth", message(500 + n / 30))
+    assert pairer.missing == ["depth"]
     assert sum(capture is not None for capture in captures) == 29
 
 
 def test_few_images_wait(pairer: Pairer) -> None:
-    for n in range(30):
+    for n in range(50):
         image(pairer, 1 + n / 1000)
     assert pairer.unpaired == 20
 
@@ -127,35 +127,82 @@ def test_few_images_wait(pairer: Pairer) -> None:
 def test_a_bag_that_begins_again_begins_anew(pairer: Pairer) -> None:
     for _ in range(2):
         for at in (1.0, 1.1, 1.2):
-            pairer.add_depth(message(at))
+            pairer.add("depth", message(at))
             assert depth_of(image(pairer, at)) == at
     assert pairer.unpaired == 0
 
 
 def test_images_that_wait_when_a_bag_begins_again_are_unpaired(pairer: Pairer) -> None:
     assert image(pairer, 5.0) is None
-    pairer.add_depth(message(1.0))
+    pairer.add("depth", message(1.0))
     assert depth_of(image(pairer, 1.0)) == 1.0
     assert pairer.unpaired == 1
 
 
 def test_messages_without_stamps_pair() -> None:
-    pairer = Pairer(CONFIG)
+    pairer = Pairer(CONFIG, ["depth"])
     pairer.add_info(message(0.0))
-    pairer.add_depth(message(0.0))
+    pairer.add("depth", message(0.0))
     assert depth_of(image(pairer, 0.0)) == 0.0
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3000)), max_size=60))
-def test_every_image_is_handed_out_counted_or_still_waiting(events: list[tuple[bool, int]]) -> None:
-    pairer = Pairer(CONFIG)
+@pytest.fixture
+def with_both() -> Pairer:
+    pairer = Pairer(CONFIG, ["depth", "hint"])
     pairer.add_info(message(0.0))
-    images, handed_out = 0, 0
-    for is_image, milliseconds in sorted(events, key=lambda event: event[1]):
+    return pairer
+
+
+@pytest.mark.parametrize("order", [("image", "depth", "hint"), ("hint", "image", "depth"), ("depth", "hint", "image")])
+def test_an_image_waits_for_depth_and_hint_in_whatever_order_they_come(
+    with_both: Pairer, order: tuple[str, ...]
+) -> None:
+    for at in (1.0, 1.1, 1.2):
+        *early, last = [
+            image(with_both, at) if kind == "image" else with_both.add(kind, message(at, kind)) for kind in order
+        ]
+        assert early == [None, None]
+        assert last is not None
+        assert [(one.name, seconds(one)) for one in (last.depth, last.hint)] == [("depth", at), ("hint", at)]
+        assert seconds(last.image) == at
+    assert with_both.unpaired == 0
+
+
+def test_a_hint_that_comes_a_few_images_late_finds_its_own(with_both: Pairer) -> None:
+    """A 2D detector needs time, while depth comes with the image."""
+    late, found = 8, []
+    for n in range(60):
+        image(with_both, 1 + n / 30)
+        with_both.add("depth", message(1 + n / 30))
+        if n >= late:
+            found.append(with_both.add("hint", message(1 + (n - late) / 30)))
+    assert [seconds(capture.hint) for capture in found if capture] == [seconds(c.image) for c in found if c]
+    assert (len([c for c in found if c]), with_both.unpaired, with_both.missing) == (60 - late, 0, [])
+
+
+def test_each_kind_falls_back_by_itself(with_both: Pairer) -> None:
+    captures = []
+    for n in range(60):
+        with_both.add("depth", message(1 + n / 30))
+        captures.append(image(with_both, 1 + n / 30))
+    assert with_both.missing == ["hint"]
+    last = captures[-1]
+    assert last is not None
+    assert (seconds(last.depth), last.hint) == (seconds(last.image), None)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["image", "depth", "hint"]), st.integers(0, 3000)), max_size=80))
+def test_every_image_is_handed_out_counted_or_still_waiting(events: list[tuple[str, int]]) -> None:
+    pairer = Pairer(CONFIG, ["depth", "hint"])
+    pairer.add_info(message(0.0))
+    images, handed_out = 0, []
+    for kind, milliseconds in sorted(events, key=lambda event: event[1]):
         stamped = message(milliseconds / 1000)
-        capture = pairer.add_image(stamped, 0.0) if is_image else pairer.add_depth(stamped)
-        images += is_image
-        handed_out += capture is not None
-        if capture is not None and capture.depth is not None:
-            assert abs(seconds(capture.depth) - seconds(capture.image)) <= CONFIG.slop_s + 1e-9
-    assert 0 <= images - handed_out - pairer.unpaired <= 10
+        capture = pairer.add_image(stamped, 0.0) if kind == "image" else pairer.add(kind, stamped)
+        images += kind == "image"
+        if capture is not None:
+            handed_out.append(capture.stamp_ns)
+            for other in (capture.depth, capture.hint):
+                assert other is None or abs(seconds(other) - seconds(capture.image)) <= CONFIG.slop_s + 1e-9
+    assert 0 <= images - len(handed_out) - pairer.unpaired <= 60
+    assert handed_out == sorted(handed_out)

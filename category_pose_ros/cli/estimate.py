@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from PIL import Image
 
-from category_pose_ros import Camera, Frame, ObjectEstimate
+from category_pose_ros import Camera, Frame, ObjectEstimate, Region
 from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about, estimator_choice, estimator_options
-from category_pose_ros.data.images import read_rgb
+from category_pose_ros.data.images import read_depth, read_mask, read_rgb
 from category_pose_ros.visualization.overlay import draw_overlay
 
 
@@ -29,14 +31,36 @@ def _four_numbers(context: click.Context, parameter: click.Parameter, text: str)
 @click.command()
 @click.argument("image", type=EXISTING_FILE)
 @click.option("--camera", callback=_four_numbers, required=True, metavar="FX,FY,CX,CY", help="Intrinsics in pixels.")
+@click.option("--depth", type=EXISTING_FILE, help="16-bit PNG of depth, registered to IMAGE.")
+@click.option(
+    "--depth-scale",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.001,
+    show_default=True,
+    help="Its unit in metres.",
+)
+@click.option("--mask", type=EXISTING_FILE, help="8-bit grey PNG of the size of IMAGE: search only where it is not 0.")
 @estimator_options
 @click.option("--json", "json_path", type=NEW_FILE, help="Write the objects to this file.")
 @click.option("--overlay", type=NEW_FILE, help="Write the image with boxes and axes to this file.")
 def estimate(
-    image: Path, camera: tuple[float, ...], json_path: Path | None, overlay: Path | None, **choice: Any
+    image: Path,
+    camera: tuple[float, ...],
+    depth: Path | None,
+    depth_scale: float,
+    mask: Path | None,
+    json_path: Path | None,
+    overlay: Path | None,
+    **choice: Any,
 ) -> None:
     """Estimate the objects in IMAGE and print them."""
     frame = _read_frame(image, camera)
+    if depth:
+        with about("--depth"):
+            frame = replace(frame, depth=read_depth(depth) * np.float32(depth_scale))
+    if mask:
+        with about("--mask"):
+            frame = replace(frame, regions=(Region(mask=read_mask(mask)),))
     objects = estimator_choice(**choice).load().estimate(frame)
     for item in objects:
         click.echo(_line(item))

@@ -69,4 +69,4 @@ def _from_compressed(message: Any) -> Depth:
 def _metres(depth: npt.NDArray[Any]) -> Depth:
     if depth.dtype == np.uint16:
         return depth.astype(np.float32) * np.float32(_MILLIMETRES)
-    return np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32)
+    return np.where((depth > 0) & (depth < np.inf), depth, np.float32(0))

@@ -18,8 +18,8 @@ class Health:
     Attributes:
         received, answered: images that came, and those whose poses were published.
         dropped: images that were not used, by reason.
-        unpaired: images whose depth did not come, and which were not used for that.
-        refused_depths: depth images that did not fit their image, which was used without.
+        unpaired: images whose depth or hint did not come, and which were not used for that.
+        refused_depths, refused_hints: those that did not fit their image, which was used without.
         tracks: objects in the newest answer.
         lost: objects that the tracker remembers, but did not see in it.
     """
@@ -30,6 +30,7 @@ class Health:
         self.dropped: Counter[str] = Counter()
         self.unpaired = 0
         self.refused_depths = 0
+        self.refused_hints = 0
         self.tracks = 0
         self.lost = 0
         self._arrivals: deque[float] = deque()
@@ -95,6 +96,7 @@ class Health:
             **{f"frames dropped, {reason}": str(self.dropped[reason]) for reason in sorted(self.dropped)},
             "frames unpaired": str(self.unpaired),
             "depth images refused": str(self.refused_depths),
+            "hints refused": str(self.refused_hints),
             "tracks": str(self.tracks),
             "tracks lost": str(self.lost),
         }

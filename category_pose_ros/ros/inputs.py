@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +13,12 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from category_pose_ros.ros.health import Health
+from category_pose_ros.ros.hints import TOPICS, message_type
 from category_pose_ros.ros.pairing import Capture, Pairer
 from category_pose_ros.ros.parameters import NodeConfig
 
 THROTTLE_S = 5.0  # between two warnings of a kind
+_WITHOUT = {"depth": "images are used as RGB", "hint": "images are searched without"}
 
 
 class Inputs:
@@ -23,7 +26,7 @@ class Inputs:
 
     Args:
         node: subscribes, and logs.
-        config: which transports, and whether there is depth.
+        config: which transports, and whether there are depth and hints.
         health: counts.
         on_capture: called in the executor's thread.
     """
@@ -34,14 +37,18 @@ class Inputs:
         self._node = node
         self._health = health
         self._on_capture = on_capture
-        self._pairer = Pairer(config.pairing if config.use_depth else None)
-        # camera_info and depth first, so that the first image finds them
+        # camera_info, depth and hint first, so that the first image finds them
         self._info = self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
-        self._subscriptions = [self._info]
+        self._companions: dict[str, Any] = {}  # subscriptions, by the kind of what images wait for
         if config.use_depth:
-            self._depth = self._subscribe_image("depth", config.depth_transport, self._on_depth)
-            self._subscriptions.append(self._depth)
-        self._subscriptions.append(self._subscribe_image("image", config.image_transport, self._on_image))
+            on_depth = functools.partial(self._on_companion, "depth")
+            self._companions["depth"] = self._subscribe_image("depth", config.depth_transport, on_depth)
+        if config.hint != "none":
+            on_hint = functools.partial(self._on_companion, "hint")
+            self._companions["hint"] = self._subscribe(message_type(config.hint), TOPICS[config.hint], on_hint)
+        self._pairer = Pairer(config.pairing, list(self._companions))
+        image = self._subscribe_image("image", config.image_transport, self._on_image)
+        self._subscriptions = [self._info, *self._companions.values(), image]
 
     @property
     def topics(self) -> list[str]:
@@ -70,8 +77,8 @@ class Inputs:
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._pairer.add_info(message)
 
-    def _on_depth(self, message: Image | CompressedImage) -> None:
-        self._hand_on(self._pairer.add_depth(message))
+    def _on_companion(self, kind: str, message: Any) -> None:
+        self._hand_on(self._pairer.add(kind, message))
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         received_s = time.monotonic()
@@ -83,11 +90,12 @@ class Inputs:
             )
             return
         self._hand_on(self._pairer.add_image(message, received_s))
-        if self._pairer.has_fallen_back:
-            self._node.get_logger().warning(
-                f"no depth on {self._depth.topic_name} has the stamp of an image, images are used as RGB",
-                throttle_duration_sec=THROTTLE_S,
-            )
+        missing = [
+            f"no {kind} on {self._companions[kind].topic_name} has the stamp of an image, {_WITHOUT[kind]}"
+            for kind in self._pairer.missing
+        ]
+        if missing:
+            self._node.get_logger().warning("; ".join(missing), throttle_duration_sec=THROTTLE_S)
 
     def _hand_on(self, capture: Capture | None) -> None:
         self._health.unpaired = self._pairer.unpaired

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from geometry_msgs.msg import Point, Vector3
+from geometry_msgs.msg import Point, Pose, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -38,7 +38,8 @@ class MarkerBoard:
         self._shown = {track.track_id for track in tracks}
         markers = [_deletion(header, namespace, track_id) for track_id in sorted(gone) for namespace in _NAMESPACES]
         for track in tracks:
-            markers += [_box(header, track), _axes(header, track), _label(header, track)]
+            pose = pose_message(track.estimate.camera_from_object)
+            markers += [_box(header, track, pose), _axes(header, track, pose), _label(header, track, pose)]
         return MarkerArray(markers=markers)
 
     def clear(self) -> MarkerArray:
@@ -71,8 +72,7 @@ def _track(marker: Marker) -> Track:
     return Track(marker.id, TrackState.CONFIRMED, estimate, stamp_ns(marker.header))
 
 
-def _marker(header: Header, namespace: str, track: Track, kind: int) -> Marker:
-    pose = pose_message(track.estimate.camera_from_object)
+def _marker(header: Header, namespace: str, track: Track, kind: int, pose: Pose) -> Marker:
     return Marker(header=header, ns=namespace, id=track.track_id, type=kind, action=Marker.ADD, pose=pose)
 
 
@@ -80,18 +80,18 @@ def _deletion(header: Header, namespace: str, track_id: int) -> Marker:
     return Marker(header=header, ns=namespace, id=track_id, action=Marker.DELETE)
 
 
-def _box(header: Header, track: Track) -> Marker:
+def _box(header: Header, track: Track, pose: Pose) -> Marker:
     estimate = track.estimate
-    marker = _marker(header, "box", track, Marker.CUBE)
+    marker = _marker(header, "box", track, Marker.CUBE, pose)
     marker.scale = _vector(map(float, estimate.size_m))
     marker.color = _colour(estimate.category, alpha=float(np.interp(estimate.visible_fraction, (0, 1), _ALPHA)))
     marker.text = f"{estimate.category} score={estimate.score:.4f} visible={estimate.visible_fraction:.4f}"
     return marker
 
 
-def _axes(header: Header, track: Track) -> Marker:
+def _axes(header: Header, track: Track, pose: Pose) -> Marker:
     """Red x, green y, blue z, each from the centre to the face of the box and half as far again."""
-    marker = _marker(header, "axes", track, Marker.LINE_LIST)
+    marker = _marker(header, "axes", track, Marker.LINE_LIST, pose)
     marker.scale.x = 0.004
     for axis, extent in enumerate(track.estimate.size_m):
         tip, channels = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
@@ -101,10 +101,11 @@ def _axes(header: Header, track: Track) -> Marker:
     return marker
 
 
-def _label(header: Header, track: Track) -> Marker:
+def _label(header: Header, track: Track, pose: Pose) -> Marker:
     """Above the object in the image: y of the camera points down."""
-    marker = _marker(header, "label", track, Marker.TEXT_VIEW_FACING)
-    marker.pose.position.y -= 0.6 * float(max(track.estimate.size_m))
+    at = pose.position
+    above = Point(x=at.x, y=at.y - 0.6 * float(max(track.estimate.size_m)), z=at.z)
+    marker = _marker(header, "label", track, Marker.TEXT_VIEW_FACING, Pose(position=above))
     marker.scale.z = 0.03
     marker.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
     marker.text = f"{track.estimate.category} {track.track_id} {track.estimate.score:.2f}"

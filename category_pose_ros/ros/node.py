@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import signal
 import sys
 import threading
@@ -181,6 +182,9 @@ class EstimatorNode(LifecycleNode):
         if answer.depth_fault is not None:
             self._health.refused_depths += 1
             self.get_logger().warning(f"image used as RGB: {answer.depth_fault}", throttle_duration_sec=THROTTLE_S)
+        if answer.hint_fault is not None:
+            self._health.refused_hints += 1
+            self.get_logger().warning(f"image searched without: {answer.hint_fault}", throttle_duration_sec=THROTTLE_S)
 
     def _on_parameters(self, parameters: Iterable[Parameter]) -> SetParametersResult:
         try:
@@ -250,6 +254,9 @@ def run(make_node: Callable[[], EstimatorNode], args: Sequence[str] | None = Non
         executor.shutdown()
         node.destroy_node()
         rclpy.shutdown()
+        # The interpreter's last collection walks through all of PyTorch; on a busy machine that alone can outlast
+        # the patience of who asked the process to end. Frozen, it is left out.
+        gc.freeze()
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Which camera_info and which depth belong to an image: those nearest in time.
+"""Which camera_info, which depth and which hint belong to an image: those nearest in time.
 
 No message package is imported: a message is anything with a header.
 """
@@ -6,53 +6,49 @@ No message package is imported: a message is anything with a header.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from category_pose_ros.config import setting, validate
 from category_pose_ros.data.messages import stamp_ns
 
 _NANOSECONDS = 1_000_000_000
-_REMEMBERED = 10  # messages of each kind, as message_filters' habit is
+_REMEMBERED = 30  # messages of each kind: a second of a camera, which a 2D detector may be behind
 
 
 @dataclass(frozen=True)
 class PairingConfig:
-    """How depth finds its image."""
+    """How depth and hints find their image."""
 
     slop_s: float = setting(
-        0.02, "Farthest apart that the stamps of an image and of its depth may be, in seconds.", minimum=0.0
+        0.02, "Farthest apart that the stamps of an image and of its depth or hint may be, in seconds.", minimum=0.0
     )
     fallback_after_s: float = setting(
-        1.0, "After so long without depth for any image, in seconds, images are used as RGB.", minimum=0.0
+        1.0, "After so long without depth or hint for any image, in seconds, images are used without.", minimum=0.0
     )
 
     def __post_init__(self) -> None:
         validate(self)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # compared by identity: images are large
 class Capture:
     """An image with what belongs to it.
 
     Attributes:
         image: sensor_msgs/Image or CompressedImage.
         info: its sensor_msgs/CameraInfo.
-        depth: sensor_msgs/Image, or a CompressedImage of the transport compressedDepth; None: RGB only.
         received_s: `time.monotonic()` when the image arrived.
+        depth: sensor_msgs/Image, or a CompressedImage of the transport compressedDepth; None: RGB only.
+        hint: vision_msgs/Detection2DArray, or a mask as sensor_msgs/Image; None: there is none.
     """
 
     image: Any
     info: Any
-    depth: Any | None
     received_s: float
-
-
-@dataclass(frozen=True, eq=False)  # compared by identity: images are large
-class _Arrival:
-    image: Any
-    received_s: float
+    depth: Any | None = None
+    hint: Any | None = None
 
     @property
     def stamp_ns(self) -> int:
@@ -60,31 +56,23 @@ class _Arrival:
 
 
 class Pairer:
-    """Hands out images with their camera_info and, where it is asked for, their depth.
+    """Hands out images with their camera_info and, where it is asked for, their depth and hint.
 
     An image takes the camera_info nearest in time, however far, since a calibration seldom changes and a lost
-    camera_info must not cost a frame. Depth has to be within the slop: an image waits for it until newer depth or a
-    younger pair shows that it will not come, and then counts as unpaired. Where no image found depth for a while,
-    images are handed out without, until depth comes that would have fitted.
+    camera_info must not cost a frame. What else belongs to it has to be within the slop: an image waits for it until
+    a newer message of the kind or a younger pair shows that it will not come, and then counts as unpaired. Where no
+    image found its message for a while, images are handed out without, until one comes that would have fitted.
 
     Times are stamps, so that a bag gives the same pairs at any speed; stamps that jump back begin anew.
 
     Args:
-        config: settings of depth; None: images have none.
+        config: settings.
+        kinds: what images wait for, of "depth" and "hint".
     """
 
-    def __init__(self, config: PairingConfig | None) -> None:
-        self.unpaired = 0
-        self._uses_depth = config is not None
-        config = config or PairingConfig()
-        self._slop_ns = round(config.slop_s * _NANOSECONDS)
-        self._patience_ns = round(config.fallback_after_s * _NANOSECONDS)
+    def __init__(self, config: PairingConfig, kinds: Sequence[str] = ()) -> None:
         self._infos: deque[Any] = deque(maxlen=_REMEMBERED)
-        self._depths: deque[Any] = deque(maxlen=_REMEMBERED)
-        self._waiting: deque[_Arrival] = deque()
-        self._passed_ns: deque[int] = deque(maxlen=_REMEMBERED)  # stamps of images that went without depth
-        self._newest_ns = -1  # stamp of the last image; before any stamp
-        self._fitted_ns = 0  # stamp of the last image that depth fitted, or of the first image
+        self._queues = [_Queue(kind, config) for kind in kinds]  # an image passes through them in this order
 
     @property
     def has_info(self) -> bool:
@@ -92,67 +80,96 @@ class Pairer:
         return bool(self._infos)
 
     @property
-    def has_fallen_back(self) -> bool:
-        """Whether depth is asked for, but images are handed out without."""
-        return self._uses_depth and self._newest_ns - self._fitted_ns > self._patience_ns
+    def unpaired(self) -> int:
+        """Images that were not used because something that belongs to them did not come."""
+        return sum(queue.unpaired for queue in self._queues)
+
+    @property
+    def missing(self) -> list[str]:
+        """The kinds that are asked for, but without which images are handed out."""
+        return [queue.kind for queue in self._queues if queue.has_fallen_back]
 
     def add_info(self, info: Any) -> None:
         """Remember a camera_info."""
         self._infos.append(info)
 
     def add_image(self, image: Any, received_s: float) -> Capture | None:
-        """The image if it can go at once; None where it waits, or where its depth will not come.
+        """The image if it can go at once; None where it waits, or where what belongs to it will not come.
 
         Raises:
             ValueError: there is no camera_info yet.
         """
         if not self.has_info:
             raise ValueError("camera_info: expected one before the first image, got none")
-        arrival = _Arrival(image, received_s)
-        self._keep_time(arrival.stamp_ns)
-        if not self._uses_depth:
-            return self._capture(arrival, None)
-        depth = _nearest(self._depths, arrival.stamp_ns)
-        if depth is not None and self._fits(depth, arrival):
-            return self._pair(arrival, depth)
+        return self._pass_on(Capture(image, None, received_s), self._queues)
+
+    def add(self, kind: str, message: Any) -> Capture | None:
+        """Remember a message; the image that can go with it, if one has waited for it alone."""
+        number = [queue.kind for queue in self._queues].index(kind)
+        return self._pass_on(self._queues[number].add_message(message), self._queues[number + 1 :])
+
+    def _pass_on(self, capture: Capture | None, queues: Sequence[_Queue]) -> Capture | None:
+        for queue in queues:
+            capture = None if capture is None else queue.add_image(capture)
+        return None if capture is None else replace(capture, info=_nearest(self._infos, capture.stamp_ns))
+
+
+class _Queue:
+    """Images that wait for their message of one kind."""
+
+    def __init__(self, kind: str, config: PairingConfig) -> None:
+        self.kind = kind
+        self.unpaired = 0
+        self._slop_ns = round(config.slop_s * _NANOSECONDS)
+        self._patience_ns = round(config.fallback_after_s * _NANOSECONDS)
+        self._messages: deque[Any] = deque(maxlen=_REMEMBERED)
+        self._waiting: deque[Capture] = deque()
+        self._passed_ns: deque[int] = deque(maxlen=_REMEMBERED)  # stamps of images that went without
+        self._newest_ns = -1  # stamp of the last image; before any stamp
+        self._fitted_ns = 0  # stamp of the last image that a message fitted, or of the first image
+
+    @property
+    def has_fallen_back(self) -> bool:
+        return self._newest_ns - self._fitted_ns > self._patience_ns
+
+    def add_image(self, capture: Capture) -> Capture | None:
+        self._keep_time(capture.stamp_ns)
+        message = _nearest(self._messages, capture.stamp_ns)
+        if message is not None and self._fits(message, capture):
+            return self._pair(capture, message)
         if self.has_fallen_back:
-            self._give_up_waiting_until(arrival.stamp_ns)
-            self._passed_ns.append(arrival.stamp_ns)
-            return self._capture(arrival, None)
-        self._wait(arrival)
+            self._give_up_waiting_until(capture.stamp_ns)
+            self._passed_ns.append(capture.stamp_ns)
+            return capture
+        self._wait(capture)
         return None
 
-    def add_depth(self, depth: Any) -> Capture | None:
-        """Remember a depth image; the image that has waited for it, if one has."""
-        self._depths.append(depth)
-        now_ns = stamp_ns(depth.header)
+    def add_message(self, message: Any) -> Capture | None:
+        self._messages.append(message)
+        now_ns = stamp_ns(message.header)
         if any(abs(now_ns - passed_ns) <= self._slop_ns for passed_ns in self._passed_ns):
-            self._fitted_ns = self._newest_ns  # depth is back: from here on images wait for it
+            self._fitted_ns = self._newest_ns  # they are back: from here on images wait for them
             self._passed_ns.clear()
-        fitting = [arrival for arrival in self._waiting if self._fits(depth, arrival)]
+        fitting = [capture for capture in self._waiting if self._fits(message, capture)]
         if not fitting:
             self._give_up_waiting_until(now_ns - self._slop_ns)
             return None
-        return self._pair(min(fitting, key=lambda arrival: abs(arrival.stamp_ns - now_ns)), depth)
+        return self._pair(min(fitting, key=lambda capture: abs(capture.stamp_ns - now_ns)), message)
 
-    def _pair(self, arrival: _Arrival, depth: Any) -> Capture:
+    def _pair(self, capture: Capture, message: Any) -> Capture:
         """What has waited longer than this image waits in vain: topics keep their order."""
-        self._fitted_ns = arrival.stamp_ns
-        if arrival in self._waiting:
-            self._waiting.remove(arrival)
-        self._give_up_waiting_until(arrival.stamp_ns)
-        return self._capture(arrival, depth)
+        self._fitted_ns = capture.stamp_ns
+        if capture in self._waiting:
+            self._waiting.remove(capture)
+        self._give_up_waiting_until(capture.stamp_ns)
+        return replace(capture, **{self.kind: message})
 
-    def _capture(self, arrival: _Arrival, depth: Any | None) -> Capture:
-        info = _nearest(self._infos, arrival.stamp_ns)
-        return Capture(arrival.image, info, depth, arrival.received_s)
-
-    def _wait(self, arrival: _Arrival) -> None:
-        is_too_late = bool(self._depths) and stamp_ns(self._depths[-1].header) > arrival.stamp_ns + self._slop_ns
+    def _wait(self, capture: Capture) -> None:
+        is_too_late = bool(self._messages) and stamp_ns(self._messages[-1].header) > capture.stamp_ns + self._slop_ns
         if is_too_late:
             self.unpaired += 1
             return
-        self._waiting.append(arrival)
+        self._waiting.append(capture)
         if len(self._waiting) > _REMEMBERED:
             self._waiting.popleft()
             self.unpaired += 1
@@ -162,15 +179,15 @@ class Pairer:
             self._waiting.popleft()
             self.unpaired += 1
 
-    def _fits(self, depth: Any, arrival: _Arrival) -> bool:
-        return abs(stamp_ns(depth.header) - arrival.stamp_ns) <= self._slop_ns
+    def _fits(self, message: Any, capture: Capture) -> bool:
+        return abs(stamp_ns(message.header) - capture.stamp_ns) <= self._slop_ns
 
     def _keep_time(self, now_ns: int) -> None:
         if self._newest_ns < 0:
             self._fitted_ns = now_ns
         elif now_ns < self._newest_ns:  # a bag that begins again
-            here = [depth for depth in self._depths if abs(stamp_ns(depth.header) - now_ns) <= self._slop_ns]
-            self._depths = deque(here, self._depths.maxlen)
+            here = [one for one in self._messages if abs(stamp_ns(one.header) - now_ns) <= self._slop_ns]
+            self._messages = deque(here, self._messages.maxlen)
             self.unpaired += len(self._waiting)
             self._waiting.clear()
             self._passed_ns.clear()

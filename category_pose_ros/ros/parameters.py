@@ -17,11 +17,12 @@ from rclpy.parameter import Parameter
 
 from category_pose_ros.config import Setting, describe, from_flat, section, setting, to_flat, validate
 from category_pose_ros.estimation.estimator import DEVICES, METHODS, EstimatorConfig
+from category_pose_ros.ros.hints import HINTS, message_type, renamed
 from category_pose_ros.ros.pairing import PairingConfig
 from category_pose_ros.tracking.tracker import TrackerConfig
 
 # What the worker can take over while it runs; the others say how the node is connected.
-_CHANGEABLE = ("categories", "method", "device", "model", "rectified", "estimator.", "tracker.")
+_CHANGEABLE = ("categories", "method", "device", "model", "rectified", "hint_classes", "estimator.", "tracker.")
 _INTEGER_LIMITS = (-(2**63), 2**63 - 1)
 _FLOAT_LIMITS = (-sys.float_info.max, sys.float_info.max)
 # Parameters that rclpy itself knows.
@@ -43,6 +44,12 @@ class NodeConfig:
     depth_transport: str = setting(
         "raw", "Subscribe to `depth`, or to `depth/compressedDepth`.", choices=("raw", "compressedDepth")
     )
+    hint: str = setting(
+        "none", "Search only where `detections_2d` or `mask` say that objects are, paired by time.", choices=HINTS
+    )
+    hint_classes: tuple[str, ...] = setting(
+        ("cup=mug",), "Categories that have another name in `detections_2d`, as DETECTOR=OURS."
+    )
     rectified: bool = setting(False, "The images are rectified: take P of camera_info, and no distortion.")
     publish_tf: bool = setting(True, "Publish a transform per object, where tf2_msgs is installed.")
     autostart: bool = setting(True, "Configure and activate without a lifecycle manager.")
@@ -52,6 +59,7 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        renamed(self.hint_classes)
 
 
 def declare_parameters(node: Node) -> NodeConfig:
@@ -76,11 +84,14 @@ def with_values(config: NodeConfig, values: Mapping[str, Any]) -> NodeConfig:
     """The settings with some replaced, by dotted name, from values as rclpy gives them.
 
     Raises:
-        ValueError: as `declare_parameters`.
+        ValueError: as `declare_parameters`; or a hint whose package is not installed.
     """
     lists = {item.name for item in describe(NodeConfig) if item.type is list}
     plain = {name: _names(value) if name in lists else value for name, value in values.items()}
-    return from_flat(NodeConfig, to_flat(config) | plain)
+    changed = from_flat(NodeConfig, to_flat(config) | plain)
+    if changed.hint != "none":
+        message_type(changed.hint)
+    return changed
 
 
 def changed_config(config: NodeConfig, parameters: Iterable[Parameter], configured: bool) -> NodeConfig:

@@ -13,6 +13,7 @@ from category_pose_ros.estimation.estimator import PoseEstimator
 from category_pose_ros.geometry import Camera
 from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
 from category_pose_ros.ros.conversions import frame_from_messages, registered_depth
+from category_pose_ros.ros.hints import regions_from_message, renamed
 from category_pose_ros.ros.pairing import Capture
 from category_pose_ros.ros.parameters import NodeConfig
 from category_pose_ros.tracking.tracker import Tracker
@@ -69,13 +70,14 @@ class Answer:
         frame: the image, decoded.
         tracks: its objects.
         lost: how many objects the tracker remembers, but did not see in it.
-        depth_fault: why the depth that came with it was not used; None: it was, or there was none.
+        depth_fault, hint_fault: why what came with it was not used; None: it was, or there was none.
     """
 
     frame: Frame
     tracks: list[Track]
     lost: int = 0
     depth_fault: str | None = None
+    hint_fault: str | None = None
 
 
 def load(config: NodeConfig) -> Loaded:
@@ -120,16 +122,26 @@ class Pipeline:
         """
         capture = job.capture
         frame = frame_from_messages(capture.image, capture.info, self._config.rectified)
-        depth, fault = _depth(capture, frame.camera)
-        frame = replace(frame, depth=depth)
+        depth, depth_fault = _depth(capture, frame.camera)
+        frame, hint_fault = self._hinted(capture, replace(frame, depth=depth))
         if job.is_one_look:
-            return Answer(frame, self._one_look(frame), depth_fault=fault)
+            return Answer(frame, self._one_look(frame), 0, depth_fault, hint_fault)
         tracks = self.loaded.tracker.update(frame)
-        return Answer(frame, tracks, len(self.loaded.tracker.lost()), fault)
+        return Answer(frame, tracks, len(self.loaded.tracker.lost()), depth_fault, hint_fault)
 
     def reset(self) -> None:
         """Forget all tracks."""
         self.loaded.tracker.reset()
+
+    def _hinted(self, capture: Capture, frame: Frame) -> tuple[Frame, str | None]:
+        """The frame with the regions of its hint, or why they cannot be used."""
+        if capture.hint is None:
+            return frame, None
+        try:
+            regions = regions_from_message(capture.hint, capture.image.header, renamed(self._config.hint_classes))
+            return replace(frame, regions=regions), None
+        except ValueError as error:
+            return frame, str(error)
 
     def _one_look(self, frame: Frame) -> list[Track]:
         found = self.loaded.estimator.estimate(frame)
