@@ -18,7 +18,7 @@ from category_pose_ros.cli import main
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.data.bag_writer import write_bag
 from category_pose_ros.data.bop_writer import write_scene
-from category_pose_ros.data.damage import DAMAGES
+from category_pose_ros.data.damage import DAMAGES, DISTURBANCES
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
 
@@ -125,6 +125,21 @@ def test_estimate_writes_the_overlay(run, estimator, image, tmp_path):
         assert np.ptp(np.array(overlay)) > 0
 
 
+def test_estimate_reads_depth_and_mask(run, estimator, image, tmp_path):
+    values = np.zeros((48, 64), dtype=np.uint8)
+    values[10:20, 30:50] = 7
+    Image.fromarray(values).save(tmp_path / "mask.png")
+    Image.fromarray(np.full((48, 64), 4000, dtype=np.uint16)).save(tmp_path / "depth.png")
+    files = ("--mask", tmp_path / "mask.png", "--depth", tmp_path / "depth.png", "--depth-scale", "0.00025")
+    assert run("estimate", image, *CAMERA_OPTION, *files)[0] == 0
+    (frame,) = estimator.frames
+    (region,) = frame.regions
+    assert (region.mask == (values > 0)).all()
+    assert np.allclose(frame.depth, 1.0)
+    assert run("estimate", image, *CAMERA_OPTION)[0] == 0
+    assert (estimator.frames[1].depth, estimator.frames[1].regions) == (None, None)
+
+
 def test_options_reach_the_estimator(run, estimator, image, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / "params.yaml").write_text("tracker:\n  confirm_after: 5\n")
@@ -171,6 +186,19 @@ def test_evaluate_sequence_tells_what_the_tracks_hold(run, estimator, tmp_path):
     assert [frame.depth for frame in estimator.frames] == [None, None]
 
 
+def test_evaluate_sequence_shows_what_happens_to_sequences(run, estimator, tmp_path):
+    mug = GroundTruthObject("mug", POSE, MUG.size_m, visible_fraction=1.0, track_id=3)
+    rgb = np.full((48, 64, 3), 90, dtype=np.uint8)
+    frames = [AnnotatedFrame(Frame(rgb, CAMERA, stamp_ns=k * 10**8), (mug,), "") for k in range(4)]
+    write_scene(tmp_path / "sequence", frames)
+    status, out, err = run("evaluate-sequence", tmp_path / "sequence", "--damage", "--output", tmp_path / "out")
+    assert (status, err) == (0, "")
+    names = [item.name for item in DISTURBANCES]
+    assert list(json.loads((tmp_path / "out" / "sequence.json").read_text())["by_damage"]) == names
+    assert [name for name in names if any(line.startswith(name + " ") for line in out.splitlines())] == names
+    assert any(line.startswith("line of sight ") for line in out.splitlines())
+
+
 def test_evaluate_can_leave_out_categories_and_depth(run, estimator, scene):
     status, out, _ = run("evaluate", scene, "--categories", "mug", "--no-depth")
     assert status == 0
@@ -193,6 +221,33 @@ def test_evaluate_shows_damaged_depth_beside_the_whole(run, estimator, scene, tm
     assert all((depth != shown[0]).any() for depth in shown[2:])
 
 
+def test_evaluate_on_images_without_objects_counts_false_alarms(run, estimator, image, tmp_path):
+    Image.fromarray(np.full((48, 64, 3), 90, dtype=np.uint8)).save(tmp_path / "another.png")
+    status, out, err = run("evaluate", image.parent, "--output", tmp_path / "out")
+    assert (status, err) == (0, "")
+    overall = json.loads((tmp_path / "out" / "metrics.json").read_text())["overall"]
+    assert (overall["objects"], overall["false_alarms"], overall["false_alarms_per_image"]) == (0, 2, 1.0)
+    assert "1.00" in out.splitlines()[2].split()
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_evaluate_can_use_each_nth_image_and_the_schedule_of_the_paper(run, estimator, scene, tmp_path):
+    options = ("--every", "2", "--schedule", "paper", "--format", "bop", "--output", tmp_path / "out")
+    assert run("evaluate", scene, *options)[0] == 0
+    assert len(estimator.frames) == 1
+    assert estimator.loaded_with[4].schedule == "paper"
+    assert "schedule of the paper" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_evaluate_can_leave_out_images_without_depth(run, estimator, scene):
+    (scene / "depth" / "000000.png").unlink()
+    assert run("evaluate", scene)[0] == 0
+    assert [frame.depth is None for frame in estimator.frames] == [True, False]
+    estimator.frames.clear()
+    assert run("evaluate", scene, "--with-depth")[0] == 0
+    assert [frame.depth is None for frame in estimator.frames] == [False]
+
+
 ESTIMATE = ("estimate", "{image}", *CAMERA_OPTION)
 
 
@@ -210,6 +265,12 @@ ESTIMATE = ("estimate", "{image}", *CAMERA_OPTION)
         (("estimate", "{image}", "--camera", "nan,2,3,4"), "--camera"),
         (("estimate", "{image}", "--camera", "0,2,3,4"), "--camera"),
         (("estimate", "{image}", "--camera", "1,2,inf,4"), "--camera"),
+        ((*ESTIMATE, "--depth", "{image}"), "--depth"),
+        ((*ESTIMATE, "--depth", "nowhere.png"), "--depth"),
+        ((*ESTIMATE, "--depth-scale", "0"), "--depth-scale"),
+        ((*ESTIMATE, "--mask", "{image}"), "--mask"),
+        ((*ESTIMATE, "--mask", "{text}"), "--mask"),
+        ((*ESTIMATE, "--mask", "{small_mask}"), "--mask"),
         ((*ESTIMATE, "--colour", "red"), "--colour"),
         ((*ESTIMATE, "--categories", "mug,,can"), "--categories"),
         ((*ESTIMATE, "--model", "nowhere.safetensors"), "--model"),
@@ -234,6 +295,10 @@ ESTIMATE = ("estimate", "{image}", *CAMERA_OPTION)
         (("evaluate", "nowhere"), "DATASET"),
         (("evaluate", "{folder}"), "DATASET"),
         (("evaluate", "{scene}", "--damage", "--no-depth"), "--damage"),
+        (("evaluate", "{scene}", "--format", "coco"), "--format"),
+        (("evaluate", "{scene}", "--format", "kitti"), "DATASET"),
+        (("evaluate", "{scene}", "--schedule", "fast"), "--schedule"),
+        (("evaluate", "{scene}", "--every", "0"), "--every"),
         (("evaluate", "{scene}", "--output", "{text}"), "--output"),
         (("evaluate-sequence", "nowhere"), "DATASET"),
         (("evaluate-sequence", "{scene}"), "track_id"),
@@ -246,6 +311,8 @@ def test_wrong_input_is_one_line_that_names_it(run, estimator, tmp_path, image, 
     (tmp_path / "broken.yaml").write_text("tracker: [\n  1,\n")
     paths = {"image": image, "bag": bag, "scene": scene, "folder": tmp_path / "folder", "text": tmp_path / "text"}
     paths["broken_yaml"] = tmp_path / "broken.yaml"
+    paths["small_mask"] = tmp_path / "small_mask.png"
+    Image.fromarray(np.ones((2, 2), dtype=np.uint8)).save(paths["small_mask"])
     status, _, err = run(*(argument.format(**paths) for argument in arguments))
     assert status == 2
     assert err.startswith("category-pose: error: ")

@@ -10,11 +10,17 @@ import torch
 
 from category_pose_ros import SE3, Camera, Frame, ObjectEstimate, Track, TrackState
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
-from category_pose_ros.evaluation.sequence import evaluate_sequence, sequence_text, summarise_sequence
+from category_pose_ros.evaluation.sequence import (
+    calibration_text,
+    evaluate_sequence,
+    sequence_text,
+    summarise_sequence,
+)
 from category_pose_ros.geometry import so3
 
 CAMERA = Camera(100.0, 100.0, 31.5, 23.5, 64, 48)
 SIZE = np.array([0.1, 0.1, 0.1])
+SECOND_NS = 1_000_000_000  # from frame to frame
 
 
 def pose(x: float = 0.0, z: float = 1.0, turn_deg: float = 0.0) -> SE3:
@@ -33,7 +39,10 @@ def track(number: int, camera_from_object: SE3) -> Track:
 
 def run(truth: Sequence[Sequence[GroundTruthObject]], published: Sequence[Sequence[Track]]):
     image = np.zeros((48, 64, 3), np.uint8)
-    frames = [AnnotatedFrame(Frame(image, CAMERA), tuple(objects), str(k)) for k, objects in enumerate(truth)]
+    frames = [
+        AnnotatedFrame(Frame(image, CAMERA, stamp_ns=k * SECOND_NS), tuple(objects), str(k))
+        for k, objects in enumerate(truth)
+    ]
     answers = iter(published)
     evaluation = evaluate_sequence(lambda frame: list(next(answers)), frames)
     return summarise_sequence(evaluation)
@@ -79,7 +88,10 @@ def test_another_identity_is_a_switch_and_an_interruption_is_none() -> None:
         return [[track(number, pose())] if number else [] for number in ids]
 
     assert run([[thing()]] * 5, tracks(1, 1, 0, 1, 1)).switches == 0
-    assert run([[thing()]] * 5, tracks(1, 1, 2, 2, 1)).switches == 2
+    switching = run([[thing()]] * 5, tracks(1, 1, 2, 2, 1))
+    assert switching.switches == 2
+    assert switching.switches_per_minute == pytest.approx(30)  # two in four seconds
+    assert run([[thing()]], tracks(1)).switches_per_minute is None
 
 
 def test_frames_from_the_return_to_the_right_track() -> None:
@@ -96,13 +108,59 @@ def test_an_object_that_is_not_annotated_for_a_while_is_gone() -> None:
     assert run([[thing()], [], [thing()], [thing()]], [right, [], [], right]).recovery_frames == 1
 
 
+def test_frames_until_a_loss_is_noticed() -> None:
+    """Gone from frame 2 on, the track still published in frames 2 and 3."""
+    right = [track(1, pose())]
+    truth = [[thing(visible=share)] for share in (1, 1, 0.05, 0.05, 0.05, 1)]
+    assert run(truth, [right, right, right, right, [], []]).notice_frames == 2
+    assert run(truth, [right, right, [], [], [], right]).notice_frames == 0
+    assert run(truth, [right, right, [track(2, pose(x=0.25))], [], [], right]).notice_frames == 0
+    assert run([[thing()], [], [], []], [right, right, right, []]).notice_frames == 2
+    assert run([[thing()]] * 2, [right, right]).notice_frames is None
+
+
+def test_what_is_seen_too_little_to_count_before_it_is_gone_has_left_all_the_same() -> None:
+    right = [track(1, pose())]
+    truth = [[thing(visible=share)] for share in (1, 0.2, 0.05, 0.05)]
+    assert run(truth, [right, right, right, []]).notice_frames == 1
+
+
+def test_a_track_that_leaves_its_object_is_noticed_when_it_is_no_longer_claimed() -> None:
+    right, wrong = [track(1, pose())], [track(1, pose(turn_deg=90))]
+    assert run([[thing()]] * 6, [right, wrong, wrong, wrong, [], right]).notice_frames == 3
+
+
+def test_jitter_is_the_change_of_the_error_and_no_bias() -> None:
+    biased = [track(1, pose(x=0.004, turn_deg=5))]
+    steady = run([[thing()]] * 3, [biased] * 3)
+    assert (steady.jitter_mm, steady.jitter_deg) == pytest.approx((0, 0), abs=1e-6)
+    other = [track(1, pose(x=-0.002, turn_deg=3))]
+    shaky = run([[thing()]] * 3, [biased, other, biased])
+    assert (shaky.jitter_mm, shaky.jitter_deg) == pytest.approx((6, 2), rel=1e-5)
+    moving = [[thing(x=0.01 * k)] for k in range(3)]
+    assert run(moving, [[track(1, pose(x=0.01 * k))] for k in range(3)]).jitter_mm == pytest.approx(0, abs=1e-6)
+
+
+def test_covariances_are_judged_with_and_without_false_claims() -> None:
+    right, wrong = [track(1, pose())], [track(1, pose(turn_deg=90))]
+    summary = run([[thing()]] * 4, [right, right, right, wrong])
+    assert summary.calibration["rotation"].count == 4
+    assert summary.calibration["rotation"].mean == pytest.approx((np.pi / 2) ** 2 / 3 / 4)
+    assert summary.calibration_of_right["rotation"].count == 3
+    assert summary.calibration_of_right["rotation"].mean == pytest.approx(0, abs=1e-9)
+    lines = calibration_text(summary).split("\n")
+    assert len(lines) == 2 + 2 * 4
+    assert len({len(line) for line in lines}) == 1
+
+
 def test_a_sequence_needs_identities() -> None:
     with pytest.raises(ValueError, match="frames: expected a track_id for every object of a sequence, got none in 0"):
         run([[thing(number=None)]], [[]])
 
 
 def test_the_table_has_a_name_above_every_number() -> None:
-    names, numbers = sequence_text(run([[thing()]], [[]])).split("\n")
-    assert len(names) == len(numbers)
-    assert "tracked" in names
-    assert "-" in numbers  # nothing was found, so no error was measured
+    lines = sequence_text({"as it is": run([[thing()]], [[]]), "again": run([[thing()]], [[]])}).split("\n")
+    assert len({len(line) for line in lines}) == 1
+    assert "tracked" in lines[0]
+    assert "-" in lines[2].split()  # nothing was found, so no error was measured
+    assert lines[3].startswith("again")

@@ -14,6 +14,7 @@ import torch
 
 from category_pose_ros import SE3, Camera, Frame, ObjectEstimate, Track, Tracker, TrackerConfig, TrackState
 from category_pose_ros.estimation.belief import Belief, Search, Sighting
+from category_pose_ros.estimation.state import State
 from category_pose_ros.geometry import so3
 from category_pose_ros.geometry.symmetry import canonical, symmetry_of
 from category_pose_ros.tracking.association import associate, distance
@@ -344,3 +345,115 @@ def test_of_few_frames_each_is_searched_at_once() -> None:
     world = World([Thing(still()), Thing(still(0.3), visible=lambda time: float(time >= 2.0))], pieces=30)
     seen = run(world, [0.0, 1.0, 2.0, 3.0])
     assert [sorted(tracks) for tracks in seen] == [[], [1], [1], [1, 2]]
+
+
+def test_searches_are_rare_while_they_tell_nothing_new() -> None:
+    """A steady object: after the first search and one that agrees with the tracks they come at long intervals."""
+    world = World([Thing(still())], pieces=4)
+    run(world, every(0.1, 20.0), config=TrackerConfig(search_every_s=1.0, settled=3.0))
+    assert world.searches[:2] == pytest.approx([0.0, 1.0], abs=0.11)
+    pauses = [after - before for before, after in itertools.pairwise(world.searches[1:])]
+    assert pauses == pytest.approx([3.4] * len(pauses), abs=0.11)  # 0.4 s of search, then 3 s of rest
+    assert len(pauses) >= 4
+
+
+def test_searches_are_frequent_while_a_track_is_not_seen() -> None:
+    hides = Thing(still(0.3), visible=lambda time: float(time < 6.0))
+    world = World([Thing(still()), hides], pieces=4)
+    run(world, every(0.1, 16.0), config=TrackerConfig(drop_after_s=100.0))
+    pauses = [after - before for before, after in itertools.pairwise(world.searches) if before > 6.0]
+    assert pauses == pytest.approx([1.4] * len(pauses), abs=0.11)
+    assert len(pauses) >= 4
+
+
+def pan(time: float) -> SE3:
+    """world_from_camera of a camera that looks about: up to 0.35 rad from one frame to the next at 10 Hz."""
+    turn = so3.exp(torch.tensor([0.0, 0.3 * math.sin(9.0 * time), 0.05 * time], dtype=torch.float64))
+    return SE3(turn, torch.tensor([0.1 * math.cos(4.0 * time), 0.2 * time, 0.0], dtype=torch.float64))
+
+
+@dataclass
+class Placed(Thing):
+    """A thing at rest in the world, seen by the camera of `pan`."""
+
+    def estimate(self, time: float) -> ObjectEstimate:
+        there = super().estimate(time)
+        pose = pan(time).inverse() @ there.camera_from_object.to(torch.float64)
+        return dataclasses.replace(there, camera_from_object=pose)
+
+
+def look_about(world: World, times: Sequence[float], *, is_known: bool = True) -> list[list[int]]:
+    tracker = Tracker(world)
+    seen = [tracker.update(frame(time), pan(time) if is_known else None) for time in times]
+    return [[track.track_id for track in tracks] for tracks in seen]
+
+
+def test_what_rests_in_the_world_is_followed_while_the_camera_looks_about() -> None:
+    times = every(0.1, 3.0)
+    followed = Placed(still(z=1.5))
+    assert look_about(World([followed], pieces=1000), times)[1:] == [[1]] * 30
+    assert look_about(World([followed], pieces=1000), times, is_known=False)[1:] != [[1]] * 30
+
+
+def test_what_hides_while_the_camera_looks_about_is_the_same_when_it_is_back() -> None:
+    hides = Placed(still(z=1.5), visible=lambda time: float(not 1.0 <= time < 1.5))
+    seen = look_about(World([hides, Placed(still(0.4, z=1.5))], pieces=2), every(0.1, 3.0))
+    assert [numbers for numbers in seen if 1 in numbers][-1] == seen[-1] == [1, 2]
+    assert max(max(numbers, default=0) for numbers in seen) == 2
+
+
+def test_what_a_search_found_is_begun_where_it_is_now() -> None:
+    """The search takes half a second, in which the camera turns away from where the object was."""
+    late = Placed(still(0.4, z=1.5), visible=lambda time: float(time >= 0.3))
+    seen = look_about(World([Placed(still(z=1.5)), late], pieces=5), every(0.1, 2.5))
+    assert seen[-1] == [1, 2]
+
+
+def test_what_is_symmetric_rests_in_the_world_too() -> None:
+    """Its published yaw does not follow the camera, whose roll would otherwise turn it."""
+
+    def rolled(time: float) -> SE3:
+        return SE3(so3.exp(torch.tensor([0.0, 0.0, 3.0 * time], dtype=torch.float64)), torch.zeros(3).double())
+
+    class Upright(Thing):
+        def estimate(self, time: float) -> ObjectEstimate:
+            there = super().estimate(time)
+            pose = rolled(time).inverse() @ there.camera_from_object.to(torch.float64)
+            return dataclasses.replace(there, camera_from_object=canonical(pose, symmetry_of(self.category)))
+
+    tracker = Tracker(World([Upright(still(0.1, z=1.0), category="can")]))
+    times = every(0.1, 1.0)
+    seen = [tracker.update(frame(time), rolled(time)) for time in times]
+    poses = [
+        (rolled(time) @ tracks[0].estimate.camera_from_object.to(torch.float64))
+        for time, tracks in zip(times[2:], seen[2:], strict=True)
+    ]
+    turns = [float(so3.angle_between(first.rotation, second.rotation)) for first, second in itertools.pairwise(poses)]
+    assert max(turns) < 1e-3
+
+
+def test_a_camera_pose_that_is_none_is_refused() -> None:
+    for wrong in (SE3.identity(2), SE3(torch.eye(3), torch.tensor([0.0, math.nan, 0.0]))):
+        with pytest.raises(ValueError, match="world_from_camera: expected one finite pose"):
+            Tracker(World([])).update(frame(0), wrong)
+
+
+def test_a_belief_seen_from_elsewhere_is_as_sure_of_the_same_places() -> None:
+    torch.manual_seed(0)
+    root = torch.randn(9, 9, dtype=torch.float64)
+    pose = SE3(so3.exp(torch.randn(3, dtype=torch.float64)), torch.randn(3, dtype=torch.float64))
+    belief = Belief("mug", pose, torch.randn(3, dtype=torch.float64), root @ root.T)
+    motion = SE3(so3.exp(torch.randn(3, dtype=torch.float64)), torch.randn(3, dtype=torch.float64))
+    elsewhere = belief.seen_from(motion)
+
+    step = 0.1 * torch.randn(9, dtype=torch.float64)
+    turned = torch.cat([motion.rotation @ step[:3], motion.rotation @ step[3:6], step[6:]])
+    there = motion @ moved(belief, step)
+    assert torch.allclose(moved(elsewhere, turned).matrix(), there.matrix())
+    assert float(turned @ elsewhere.information @ turned) == pytest.approx(float(step @ belief.information @ step))
+
+
+def moved(belief: Belief, step: torch.Tensor) -> SE3:
+    pose = belief.camera_from_object
+    state = State(SE3(pose.rotation[None], pose.translation[None]), belief.log_size[None])
+    return state.moved(step[None]).camera_from_object[torch.tensor(0)]

@@ -57,6 +57,12 @@ class Belief:
         """The same size and certainty elsewhere."""
         return Belief(self.category, camera_from_object, self.log_size, self.information)
 
+    def seen_from(self, now_from_then: SE3) -> Belief:
+        """The same belief in the frame of a camera that has moved; now_from_then is float64, batch shape ()."""
+        pose, turn = now_from_then @ self.camera_from_object.to(torch.float64), now_from_then.rotation
+        axes = torch.block_diag(turn, turn, torch.eye(3, dtype=turn.dtype))  # of translation, rotation, log size
+        return Belief(self.category, pose, self.log_size, axes @ self.information @ axes.T)
+
 
 @dataclass(frozen=True, eq=False)
 class Sighting:

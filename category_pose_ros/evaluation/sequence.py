@@ -6,12 +6,25 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
+from category_pose_ros.evaluation.calibration import (
+    ONE_SIGMA,
+    TWO_SIGMA,
+    Calibration,
+    NormalisedError,
+    calibrate,
+    normalised_errors,
+    pose_error,
+)
 from category_pose_ros.evaluation.evaluate import PoseErrors, pose_errors
 from category_pose_ros.evaluation.matching import match
+from category_pose_ros.evaluation.report import aligned
 from category_pose_ros.records import Frame, Track
 
 FALSE_ROTATION_DEG = 30.0
@@ -23,7 +36,7 @@ HIDDEN = 0.1
 """Visible fraction up to which an object counts as gone."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moment:
     """One object in one frame.
 
@@ -31,15 +44,24 @@ class Moment:
         counts: whether it is to be tracked here.
         gone: whether it cannot be seen here.
         track_id: of the track published for it, None where there is none.
-        errors: of that track.
+        errors, normalised, vector: of that track; the last is `calibration.pose_error`.
         is_false: whether that track is a false claim.
+        claimed: whether the track that it had last is still published, wherever.
     """
 
     counts: bool
     gone: bool
     track_id: int | None = None
     errors: PoseErrors | None = None
+    normalised: Mapping[str, NormalisedError] | None = None
     is_false: bool = False
+    claimed: bool = False
+    vector: npt.NDArray[np.float64] | None = None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the object has a track that is no false claim."""
+        return self.track_id is not None and not self.is_false
 
 
 @dataclass
@@ -51,12 +73,14 @@ class SequenceEvaluation:
         published: tracks published, over all frames.
         ghosts: of these, tracks that speak of no object.
         seconds: wall time of each update.
+        stamps_ns: of the frames.
     """
 
     objects: dict[int, list[Moment]] = field(default_factory=dict)
     published: int = 0
     ghosts: int = 0
     seconds: list[float] = field(default_factory=list)
+    stamps_ns: list[int] = field(default_factory=list)
 
 
 def evaluate_sequence(
@@ -77,6 +101,7 @@ def evaluate_sequence(
         begin = time.perf_counter()
         tracks = update(annotated.frame)
         result.seconds.append(time.perf_counter() - begin)
+        result.stamps_ns.append(annotated.frame.stamp_ns)
         kept = [track for track in tracks if not categories or track.estimate.category in categories]
         objects = [item for item in annotated.objects if not categories or item.category in categories]
         if any(item.track_id is None for item in objects):
@@ -94,19 +119,36 @@ def _compare(
     result.published += len(tracks)
     result.ghosts += len(matching.false_alarms)
     by_object = {column: tracks[row] for row, column in matching.pairs}
+    published = {track.track_id for track in tracks}
     present = {item.track_id for item in objects}
     for number, moments in result.objects.items():
         if number not in present:
-            moments.append(Moment(counts=False, gone=True))
+            moments.append(Moment(counts=False, gone=True, claimed=_last_id(moments) in published))
     for column, item in enumerate(objects):
         assert item.track_id is not None
-        track = by_object.get(column)
-        gone = item.visible_fraction is not None and item.visible_fraction <= HIDDEN
-        moment = Moment(not item.ignore, gone)
-        if track is not None:
-            errors = pose_errors(track.estimate, item)
-            moment = Moment(not item.ignore, gone, track.track_id, errors, _is_false(errors, item))
-        result.objects.setdefault(item.track_id, []).append(moment)
+        moments = result.objects.setdefault(item.track_id, [])
+        moments.append(_moment(item, by_object.get(column), _last_id(moments) in published))
+
+
+def _moment(truth: GroundTruthObject, track: Track | None, claimed: bool) -> Moment:
+    gone = truth.visible_fraction is not None and truth.visible_fraction <= HIDDEN
+    if track is None:
+        return Moment(not truth.ignore, gone, claimed=claimed)
+    errors = pose_errors(track.estimate, truth)
+    return Moment(
+        counts=not truth.ignore,
+        gone=gone,
+        track_id=track.track_id,
+        errors=errors,
+        normalised=normalised_errors(track.estimate, truth),
+        is_false=_is_false(errors, truth),
+        claimed=True,
+        vector=pose_error(track.estimate, truth),
+    )
+
+
+def _last_id(moments: Sequence[Moment]) -> int | None:
+    return next((item.track_id for item in reversed(moments) if item.track_id is not None), None)
 
 
 def _is_false(errors: PoseErrors, truth: GroundTruthObject) -> bool:
@@ -116,47 +158,71 @@ def _is_false(errors: PoseErrors, truth: GroundTruthObject) -> bool:
 
 @dataclass(frozen=True)
 class SequenceSummary:
-    """Numbers of a sequence.
+    """Numbers of a sequence. None where there is nothing to measure.
 
     Attributes:
         frames: object-frames that count.
         tracked: share of them in which the object has a published track that is no false claim.
         switches: how often an object's track is another one than the last it had.
+        switches_per_minute: the same per minute of the sequence.
         false_claims: share of the published tracks that are false claims or speak of no object.
         median_rotation_deg, median_distance: of the objects that have a track; the distance's error is a
-            share of the distance. None where there is none.
-        recovery_frames: median frames from the return of an object that was gone to its track. None where
-            none was gone and came back.
-        seconds_per_frame: median wall time of an update.
+            share of the distance.
+        notice_frames: median frames for which a right track is still published after its object has
+            gone, or as a false claim after it has left its object.
+        recovery_frames: median frames from the return of an object that was gone to its track.
+        jitter_mm, jitter_deg: median change of the error of position and rotation from one frame to the
+            next, of tracks that are right. Of an object at rest it is the change of its published pose.
+        seconds_per_frame, slow_seconds_per_frame: wall time of an update, median and 95th percentile.
+        calibration: by group of variables, of all objects that have a track (`calibration.calibrate`).
+        calibration_of_right: the same without false claims.
     """
 
     frames: int
     tracked: float
     switches: int
+    switches_per_minute: float | None
     false_claims: float
     median_rotation_deg: float | None
     median_distance: float | None
+    notice_frames: float | None
     recovery_frames: float | None
+    jitter_mm: float | None
+    jitter_deg: float | None
     seconds_per_frame: float
+    slow_seconds_per_frame: float
+    calibration: dict[str, Calibration]
+    calibration_of_right: dict[str, Calibration]
 
 
 def summarise_sequence(evaluation: SequenceEvaluation) -> SequenceSummary:
     """Make numbers of what happened."""
-    moments = [moment for object_moments in evaluation.objects.values() for moment in object_moments]
-    counted = [moment for moment in moments if moment.counts]
-    held = [moment for moment in counted if moment.track_id is not None and not moment.is_false]
+    each = list(evaluation.objects.values())
+    counted = [moment for moments in each for moment in moments if moment.counts]
     errors = [moment.errors for moment in counted if moment.errors is not None]
     false = sum(moment.is_false for moment in counted) + evaluation.ghosts
-    recoveries = [length for each in evaluation.objects.values() for length in _recoveries(each)]
+    switches = sum(_switches(moments) for moments in each)
+    minutes = (evaluation.stamps_ns[-1] - evaluation.stamps_ns[0]) / 60e9 if evaluation.stamps_ns else 0.0
+    jitter = [change for moments in each for change in _jitter(moments)]
+    seconds = evaluation.seconds
     return SequenceSummary(
         frames=len(counted),
-        tracked=len(held) / max(len(counted), 1),
-        switches=sum(_switches(each) for each in evaluation.objects.values()),
+        tracked=sum(moment.is_right for moment in counted) / max(len(counted), 1),
+        switches=switches,
+        switches_per_minute=switches / minutes if minutes > 0 else None,
         false_claims=false / max(evaluation.published, 1),
-        median_rotation_deg=_median([math.degrees(each.rotation_rad) for each in errors]),
-        median_distance=_median([each.distance_fraction for each in errors]),
-        recovery_frames=_median(recoveries),
-        seconds_per_frame=statistics.median(evaluation.seconds) if evaluation.seconds else 0.0,
+        median_rotation_deg=_median([math.degrees(item.rotation_rad) for item in errors]),
+        median_distance=_median([item.distance_fraction for item in errors]),
+        notice_frames=_median([length for moments in each for length in _notices(moments)]),
+        recovery_frames=_median([length for moments in each for length in _recoveries(moments)]),
+        jitter_mm=_median([1e3 * shift for shift, _ in jitter]),
+        jitter_deg=_median([math.degrees(turn) for _, turn in jitter]),
+        seconds_per_frame=statistics.median(seconds) if seconds else 0.0,
+        slow_seconds_per_frame=float(np.percentile(seconds, 95)) if seconds else 0.0,
+        calibration=calibrate([moment.normalised for moment in counted if moment.normalised is not None]),
+        calibration_of_right=calibrate(
+            [moment.normalised for moment in counted if moment.normalised is not None and moment.is_right]
+        ),
     )
 
 
@@ -165,14 +231,36 @@ def _switches(moments: Sequence[Moment]) -> int:
     return sum(before != after for before, after in itertools.pairwise(ids))
 
 
+def _notices(moments: Sequence[Moment]) -> list[float]:
+    """Frames of each claim that is wrong, after one that was right; 0 where it is given up at once."""
+    found: list[float] = []
+    told = [moment for moment in moments if moment.counts or moment.gone]
+    for k in range(1, len(told)):
+        if told[k - 1].is_right and (told[k].gone or told[k].is_false):
+            run = itertools.takewhile(lambda moment: (moment.gone and moment.claimed) or moment.is_false, told[k:])
+            found.append(float(sum(1 for _ in run)))
+    return found
+
+
 def _recoveries(moments: Sequence[Moment]) -> list[float]:
     """Frames from each return to the next right track; what never got one again is as long as the rest."""
     found: list[float] = []
     for k in range(1, len(moments)):
         if moments[k].counts and any(moment.gone for moment in moments[:k]) and not moments[k - 1].counts:
             rest = moments[k:]
-            right = (n for n, moment in enumerate(rest) if moment.track_id is not None and not moment.is_false)
-            found.append(float(next(right, len(rest))))
+            found.append(float(next((n for n, moment in enumerate(rest) if moment.is_right), len(rest))))
+    return found
+
+
+def _jitter(moments: Sequence[Moment]) -> list[tuple[float, float]]:
+    """Change of the error from frame to frame of one right track: metres and radians."""
+    found = []
+    for before, now in itertools.pairwise(moments):
+        if before.is_right and now.is_right and before.track_id == now.track_id:
+            assert before.vector is not None
+            assert now.vector is not None
+            change = now.vector - before.vector
+            found.append((float(np.linalg.norm(change[:3])), float(np.linalg.norm(change[3:]))))
     return found
 
 
@@ -180,22 +268,43 @@ def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
-def sequence_text(summary: SequenceSummary) -> str:
-    """A table of one row."""
+_COLUMNS: dict[str, tuple[str, str]] = {  # of SequenceSummary: heading, format
+    "frames": ("object-frames", "d"),
+    "tracked": ("tracked", ".1%"),
+    "false_claims": ("false claims", ".1%"),
+    "switches": ("switches", "d"),
+    "switches_per_minute": ("per min", ".1f"),
+    "median_rotation_deg": ("rot °", ".1f"),
+    "median_distance": ("dist", ".1%"),
+    "notice_frames": ("notice", ".0f"),
+    "recovery_frames": ("recover", ".0f"),
+    "jitter_mm": ("jitter mm", ".1f"),
+    "jitter_deg": ("jitter °", ".1f"),
+    "seconds_per_frame": ("s/frame", ".3f"),
+    "slow_seconds_per_frame": ("95 %", ".3f"),
+}
+LEGEND = (
+    "tracked: right to 30° and a fifth of the distance; notice, recover: median frames until a loss is no longer "
+    "claimed, until what returned is tracked; jitter: median change of the error from frame to frame"
+)
 
-    def shown(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
 
-    cells = {
-        "object-frames": str(summary.frames),
-        "tracked": f"{summary.tracked:.1%}",
-        "false claims": f"{summary.false_claims:.1%}",
-        "switches": str(summary.switches),
-        "rot °": shown(summary.median_rotation_deg, ".1f"),
-        "dist": shown(summary.median_distance, ".1%"),
-        "recovery frames": shown(summary.recovery_frames, ".0f"),
-        "ms/frame": f"{1e3 * summary.seconds_per_frame:.0f}",
-    }
-    widths = [max(len(name), len(cell)) for name, cell in cells.items()]
-    rows = (cells.keys(), cells.values())
-    return "\n".join("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+def sequence_text(summaries: Mapping[str, SequenceSummary]) -> str:
+    """A table with a row per named summary."""
+    heading = ["", *(title for title, _ in _COLUMNS.values())]
+    return aligned([heading, *([name, *_cells(summary)] for name, summary in summaries.items())])
+
+
+def _cells(summary: SequenceSummary) -> list[str]:
+    values = ((getattr(summary, name), form) for name, (_, form) in _COLUMNS.items())
+    return ["-" if value is None else format(value, form) for value, form in values]
+
+
+def calibration_text(summary: SequenceSummary) -> str:
+    """How well the covariances hold, per group of variables, with and without false claims."""
+    rows = [["covariance of", "tracks", "NEES/dof", "median", f"in {ONE_SIGMA:.0%}", f"in {TWO_SIGMA:.0%}"]]
+    for suffix, groups in (("", summary.calibration), (", right tracks", summary.calibration_of_right)):
+        for name, item in groups.items():
+            shares = (f"{item.inside_one:.0%}", f"{item.inside_two:.0%}")
+            rows.append([name + suffix, str(item.count), f"{item.mean:.1f}", f"{item.median:.2f}", *shares])
+    return aligned(rows)

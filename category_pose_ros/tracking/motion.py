@@ -1,4 +1,4 @@
-"""How objects move between frames: constant velocity on SE(3), in the camera frame."""
+"""How objects move between frames: constant velocity on SE(3), along the axes of the camera."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ class Velocity:
         """What is left of it where nothing is seen."""
         share = math.exp(-seconds / persistence_s)
         return Velocity(share * self.linear, share * self.angular)
+
+    def seen_from(self, now_from_then: SE3) -> Velocity:
+        """The same velocity along the axes of a camera that has moved."""
+        return Velocity(now_from_then.rotation @ self.linear, now_from_then.rotation @ self.angular)
 
     def corrected(self, predicted: SE3, found: SE3, seconds: float, gain: float) -> Velocity:
         """By a share of the prediction's error (alpha-beta filter, Kalata 1984)."""

@@ -52,8 +52,13 @@ class TrackerConfig:
 
     search_every_s: float = setting(
         1.0,
-        "A new search begins this long after the one before; while objects are followed, it does a piece per frame.",
+        "Pause after a search before the next one; while objects are followed, a search does a piece per frame.",
         minimum=0.0,
+    )
+    settled: float = setting(
+        3.0,
+        "Factor by which the pause is longer where all tracks are seen and the last search agreed with them.",
+        minimum=1.0,
     )
     confirm_after: int = setting(2, "Sightings before a track is published.", minimum=1, maximum=100)
     drop_after_s: float = setting(2.0, "A track unseen for this long is dropped, in seconds.", minimum=0.0)
@@ -91,6 +96,7 @@ class _Living:
 
     track: Track
     belief: Belief  # for the time of the last frame
+    seen_at: SE3  # where it was seen last, in the camera of the last frame if its motion is known
     prior: float = 1.0  # share of the category's size prior that the belief still lacks
     velocity: Velocity = field(default_factory=Velocity.zero)
     sightings: int = 0
@@ -105,6 +111,7 @@ class _Searching:
 
     search: Search
     known: list[tuple[_Living, ObjectEstimate]]  # where the tracks were then
+    now_from_then: SE3 | None = None  # the camera's motion since, where it is known
 
 
 class Tracker:
@@ -121,19 +128,33 @@ class Tracker:
         self._living: list[_Living] = []
         self._next_id = 1
         self._last: Frame | None = None
+        self._world_from_camera: SE3 | None = None  # at the last frame
         self._searching: _Searching | None = None
-        self._searched_ns: int | None = None  # when the latest search began
+        self._searched_ns: int | None = None  # when the latest search ended
+        self._agreed = False  # whether it saw the objects as the tracks do, and no others
 
-    def update(self, frame: Frame) -> list[Track]:
+    def update(self, frame: Frame, world_from_camera: SE3 | None = None) -> list[Track]:
         """Carry the tracks on to a frame.
 
         A stamp that goes backwards (a bag that loops, a clock that was reset) or far ahead ends all
         tracks, and so does another camera: what was seen then says nothing about now.
 
+        Args:
+            frame: the next image.
+            world_from_camera: pose of the camera in a frame that does not move, batch shape (). Where two
+                frames in a row have it, objects are predicted in that frame: what is at rest stays where
+                it is while the camera moves. None: not known.
+
         Returns:
             The confirmed tracks seen in this frame, by id.
+
+        Raises:
+            ValueError: world_from_camera is not one finite pose.
         """
+        if world_from_camera is not None and not _is_one_pose(world_from_camera):
+            raise ValueError(f"world_from_camera: expected one finite pose, got {world_from_camera}")
         seconds = self._seconds_since_last(frame)
+        self._compensate(world_from_camera)
         self._follow(frame, seconds)
         self._search(frame, seconds)
         self._drop(frame.stamp_ns)
@@ -148,7 +169,7 @@ class Tracker:
     def reset(self) -> None:
         """Forget all tracks, and the search that is under way; ids are not used again."""
         self._living.clear()
-        self._last = self._searching = self._searched_ns = None
+        self._last = self._world_from_camera = self._searching = self._searched_ns = None
 
     def _seconds_since_last(self, frame: Frame) -> float:
         last, self._last = self._last, frame
@@ -160,6 +181,20 @@ class Tracker:
             self._last = frame
             return 0.0
         return seconds
+
+    def _compensate(self, world_from_camera: SE3 | None) -> None:
+        """Carry what is known over into the camera of this frame, where the camera's motion is known."""
+        before, self._world_from_camera = self._world_from_camera, world_from_camera
+        if before is None or world_from_camera is None:
+            return
+        motion = world_from_camera.to(torch.float64).inverse() @ before.to(torch.float64)
+        for item in self._living:
+            item.belief, item.velocity = item.belief.seen_from(motion), item.velocity.seen_from(motion)
+            item.seen_at = motion @ item.seen_at.to(torch.float64)
+            item.rival = item.rival and item.rival.seen_from(motion)
+        if self._searching is not None:
+            since = self._searching.now_from_then
+            self._searching.now_from_then = motion if since is None else motion @ since
 
     def _follow(self, frame: Frame, seconds: float) -> None:
         """Predict every track and its rival, and see what the frame says of them."""
@@ -203,8 +238,9 @@ class Tracker:
         item.sightings += 1
         confirmed = item.track.state is not TrackState.TENTATIVE or item.sightings >= self._config.confirm_after
         state = TrackState.CONFIRMED if confirmed else TrackState.TENTATIVE
-        smooth = self._smoothed(item.track.estimate, estimate) if item.sightings > 1 else estimate
-        item.track = Track(item.track.track_id, state, smooth, stamp_ns)
+        before = _at(item.track.estimate, item.seen_at)
+        smooth = self._smoothed(before, estimate) if item.sightings > 1 else estimate
+        item.track, item.seen_at = Track(item.track.track_id, state, smooth, stamp_ns), smooth.camera_from_object
 
     def _smoothed(self, before: ObjectEstimate, now: ObjectEstimate) -> ObjectEstimate:
         """Score and visible fraction averaged over time; symmetric objects turned as they were before.
@@ -230,10 +266,9 @@ class Tracker:
 
     def _search(self, frame: Frame, seconds: float) -> None:
         """Begin a search where one is due, and do a piece of it; all of it where nothing is followed."""
-        if self._searching is None and self._is_due(frame.stamp_ns):
-            known = [(item, item.track.estimate) for item in self._living]
+        if self._searching is None and self._is_due(frame.stamp_ns, seconds):
+            known = [(item, _at(item.track.estimate, item.seen_at)) for item in self._living]
             self._searching = _Searching(self._estimator.search(frame), known)
-            self._searched_ns = frame.stamp_ns
         if self._searching is None:
             return
         at_once = self._at_once(seconds)
@@ -242,6 +277,7 @@ class Tracker:
                 next(self._searching.search)
             except StopIteration as end:
                 searching, self._searching = self._searching, None
+                self._searched_ns = frame.stamp_ns
                 self._compare(searching, end.value, frame)
                 return
             if not at_once:
@@ -255,10 +291,17 @@ class Tracker:
     def _is_following(self) -> bool:
         return any(item.misses < self._config.loss.frames for item in self._living)
 
-    def _is_due(self, stamp_ns: int) -> bool:
+    def _is_due(self, stamp_ns: int, seconds: float) -> bool:
         if self._searched_ns is None or not self._is_following:
             return True
-        return stamp_ns - self._searched_ns >= self._config.search_every_s * _NANOSECONDS
+        waits = self._is_settled and not self._at_once(seconds)
+        pause_s = self._config.search_every_s * (self._config.settled if waits else 1.0)
+        return stamp_ns - self._searched_ns >= pause_s * _NANOSECONDS
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether another search is unlikely to tell anything new."""
+        return self._agreed and all(item.misses == 0 for item in self._living)
 
     def _compare(self, searching: _Searching, found: list[ObjectEstimate], frame: Frame) -> None:
         """Hand a search's objects to the tracks: continued, contested, contradicted or new."""
@@ -268,18 +311,26 @@ class Tracker:
         continued = associate([then for _, then in known], found, gate)
         new = []
         for index, estimate in enumerate(found):
+            here = _seen_from(estimate, searching.now_from_then)
             if index in continued:
-                self._contest(*known[continued[index]], estimate)
-            elif not self._contradict(estimate):
-                new.append(estimate)
+                self._contest(*known[continued[index]], estimate, here)
+            elif not self._contradict(here):
+                new.append(here)
+        self._agreed = not new and not any(item.rival or item.contradictions for item in self._living)
         self._living = [item for item in self._living if item.contradictions < self._config.contradictions]
         self._begin(new, frame)
 
-    def _contest(self, item: _Living, then: ObjectEstimate, found: ObjectEstimate) -> None:
-        """A search that sees a track otherwise is followed beside it, once; a lost track is taken up there."""
+    def _contest(self, item: _Living, then: ObjectEstimate, found: ObjectEstimate, here: ObjectEstimate) -> None:
+        """A search that sees a track otherwise is followed beside it, once; a lost track is taken up there.
+
+        Args:
+            item: the track.
+            then, found: where it was in the frame of the search, and where the search saw it.
+            here: `found` in the present camera.
+        """
         item.contradictions = 0
         if item.misses:
-            item.belief, item.prior, item.velocity = Belief.about(found), 1.0, Velocity.zero()
+            item.belief, item.prior, item.velocity = Belief.about(here), 1.0, Velocity.zero()
             return
         first, second = found.camera_from_object.rotation, then.camera_from_object.rotation
         angle = float(rotation_distance(first.double(), second.double(), symmetry_of(found.category)))
@@ -304,7 +355,7 @@ class Tracker:
         beginning = []
         for estimate in found:
             track = Track(self._next_id, TrackState.TENTATIVE, estimate, frame.stamp_ns)
-            beginning.append(_Living(track, Belief.about(estimate)))
+            beginning.append(_Living(track, Belief.about(estimate), estimate.camera_from_object))
             self._next_id += 1
         if beginning:
             sightings = self._estimator.follow(frame, [item.belief for item in beginning], [1.0] * len(beginning))
@@ -322,6 +373,22 @@ class Tracker:
             if item.track.stamp_ns >= oldest
             and (item.track.state is not TrackState.TENTATIVE or item.misses < self._config.loss.frames)
         ]
+
+
+def _is_one_pose(pose: SE3) -> bool:
+    return pose.batch_shape == () and bool(pose.matrix().isfinite().all())
+
+
+def _at(estimate: ObjectEstimate, camera_from_object: SE3) -> ObjectEstimate:
+    """The same object elsewhere."""
+    return dataclasses.replace(estimate, camera_from_object=camera_from_object)
+
+
+def _seen_from(estimate: ObjectEstimate, now_from_then: SE3 | None) -> ObjectEstimate:
+    """An object at rest in the frame of a camera that has moved; None: it is not known how."""
+    if now_from_then is None:
+        return estimate
+    return _at(estimate, now_from_then @ estimate.camera_from_object.to(torch.float64))
 
 
 def _in_front(belief: Belief) -> bool:
