@@ -13,7 +13,9 @@ import torch
 
 from category_pose_ros import SE3, Frame, ObjectEstimate
 from category_pose_ros.cli import main
+from category_pose_ros.cli.benchmark import _problem
 from category_pose_ros.estimation.belief import Belief
+from category_pose_ros.estimation.solver import SolverConfig, minimise
 
 POSE = SE3(torch.eye(3), torch.tensor([0.0, 0.0, 1.0]))
 MUG = ObjectEstimate("mug", POSE, np.array([0.12, 0.08, 0.1]), 0.9, 0.8, np.eye(6))
@@ -39,6 +41,12 @@ class ScriptedEstimator:
         self.followed.add(len(beliefs))
 
 
+@pytest.fixture(autouse=True)
+def _without_pytorch3d(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alike on machines that have it."""
+    monkeypatch.setattr("category_pose_ros.cli.benchmark.find_spec", lambda name: None)
+
+
 @pytest.fixture
 def estimator(monkeypatch: pytest.MonkeyPatch) -> ScriptedEstimator:
     scripted = ScriptedEstimator([MUG])
@@ -61,13 +69,27 @@ def test_every_case_is_a_row_with_its_ratio(
     table = capsys.readouterr().out
     ratios = json.loads(output.read_text())["ratios"]
     names = ["detection, 64x48", "tracking, 1 object, 640x480", "tracking, 3 objects, 640x480"]
-    assert [*ratios][1:] == names
+    assert [*ratios][1:] == [*names, "solver, 10 iterations, 1 object"]
+    assert "rasterizer, forward and backward, 448x320: not installed" in table
+    assert "cuda: not measured" in table
     assert all(name in table for name in ratios)
     assert all(ratio > 0 for ratio in ratios.values())
     assert (48, 64, 3) in estimator.sizes
     assert estimator.followed == {1, 3}
-    assert run("--objects", "1", "--sizes", "64x48", "--baseline", output) == 0
+    assert json.loads(output.read_text())["clock"] == "wall"
+    again = tmp_path / "again.json"
+    assert run("--objects", "1", "--sizes", "64x48", "--baseline", output, "--cpu-time", "--output", again) == 0
     assert "baseline" in capsys.readouterr().out
+    assert json.loads(again.read_text())["clock"] == "processor"
+
+
+def test_the_solver_is_timed_on_a_problem_that_it_solves() -> None:
+    start, terms = _problem(torch.device("cpu"))
+    states, end = minimise(terms, start, SolverConfig(iterations=30))
+    before = sum(float(term.cost(start)) for term in terms)
+    assert before > 1
+    assert float(end.cost) < 0.2 * before
+    assert float(states.camera_from_object.translation[0, 0]) == pytest.approx(0.02, abs=0.005)
 
 
 @pytest.mark.parametrize(

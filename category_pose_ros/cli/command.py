@@ -13,9 +13,12 @@ from category_pose_ros.cli.benchmark import benchmark
 from category_pose_ros.cli.estimate import estimate
 from category_pose_ros.cli.evaluate import evaluate
 from category_pose_ros.cli.evaluate_sequence import evaluate_sequence
+from category_pose_ros.cli.evaluate_silhouette import evaluate_silhouette
+from category_pose_ros.cli.medoids import medoids
 from category_pose_ros.cli.replay import replay
 from category_pose_ros.cli.synthesize import synthesize
 from category_pose_ros.cli.train import train
+from category_pose_ros.cli.train_encoder import train_encoder
 
 _USAGE_ERROR = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -28,7 +31,19 @@ def commands() -> None:
     """6D pose and size of every object of a known category, from one camera."""
 
 
-for command in (estimate, replay, evaluate, evaluate_sequence, synthesize, train, benchmark):
+_COMMANDS = (
+    estimate,
+    replay,
+    evaluate,
+    evaluate_sequence,
+    evaluate_silhouette,
+    synthesize,
+    medoids,
+    train,
+    train_encoder,
+    benchmark,
+)
+for command in _COMMANDS:
     commands.add_command(command)
 
 

@@ -1,0 +1,135 @@
+"""Masks of procedural instances with their poses: what the pose encoder learns from and is judged on.
+
+Cars follow the protocol of Palazzi et al. 2018: on the ground, seen by a camera 1.5 m above it that
+looks ahead, at the places of a grid and with any heading. Small objects are seen from anywhere above.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from category_pose_ros.data.medoids import cluster, descriptor
+from category_pose_ros.data.procedural import shapes
+from category_pose_ros.data.procedural.scenes import FAMILIES, SYMMETRIES
+from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
+from category_pose_ros.data.procedural.views import look_at
+from category_pose_ros.geometry import SE3, Camera, so3
+from category_pose_ros.geometry.rotations import line_of_sight
+from category_pose_ros.geometry.symmetry import canonical
+from category_pose_ros.rendering.rasterizer import NEAR_M
+from category_pose_ros.rendering.surface import Surface, simplified
+from category_pose_ros.rendering.visibility import visible_faces
+
+# 35 mm lens before a sensor 32 mm wide, as in the authors' code.
+CAMERA = Camera(280.0, 280.0, 127.5, 127.5, 256, 256)
+CAMERA_HEIGHT_M = 1.5
+_LATERAL_M = (-6.0, -3.0, 0.0, 3.0, 6.0)
+_AHEAD_M = (7.0, 10.0, 13.0, 16.0, 19.0)
+# x right, y ahead and z up to the axes of a camera that looks ahead.
+_AHEAD = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """An instance without its looks.
+
+    Attributes:
+        category: of the object.
+        surface: mesh in the object frame, metres.
+        size_m: (3,) tight extent.
+    """
+
+    category: str
+    surface: Surface
+    size_m: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeSplits:
+    """Instances of a category, divided.
+
+    Attributes:
+        medoids: one instance per cluster; in none of the splits.
+        splits: 0.6, 0.2 and 0.2 of the others, for training, choosing and testing: instance and its cluster.
+        log_size_covariance: (K, 3, 3) of each cluster.
+    """
+
+    medoids: tuple[Shape, ...]
+    splits: tuple[list[tuple[Shape, int]], ...]
+    log_size_covariance: Tensor
+
+
+def procedural_shapes(category: str, count: int, seed: int, cells: int) -> list[Shape]:
+    """Instances of a procedural family, simplified to a grid of `cells` along each axis."""
+    rng, source = np.random.default_rng(seed), TextureSource()
+    found = []
+    for _ in range(count):
+        instance = FAMILIES[category](rng, source)
+        mesh = shapes.merge([part for part, _ in instance.parts])
+        surface = Surface.from_triangles(*simplified(mesh.vertices, mesh.faces, cells))
+        found.append(Shape(category, surface, torch.from_numpy(instance.size_m).float()))
+    return found
+
+
+def split_shapes(found: Sequence[Shape], clusters: int, seed: int) -> ShapeSplits:
+    """Cluster instances, set their medoids aside and divide the others at random."""
+    looks = [descriptor(item.surface.vertices.numpy(), item.surface.faces.numpy()) for item in found]
+    groups = cluster(looks, clusters)
+    others = np.setdiff1d(np.arange(len(found)), groups.medoid)
+    others = np.random.default_rng(seed).permutation(others)
+    bounds = (0, round(0.6 * len(others)), round(0.8 * len(others)), len(others))
+    splits = tuple(
+        [(found[index], int(groups.label[index])) for index in others[start:stop]]
+        for start, stop in itertools.pairwise(bounds)
+    )
+    logs = torch.stack([item.size_m.log() for item in found])
+    covariances = []
+    for label in range(clusters):
+        own = logs[torch.from_numpy(groups.label == label)]
+        away = own - found[groups.medoid[label]].size_m.log()
+        covariances.append(away.T @ away / len(own) + 4e-4 * torch.eye(3))  # at least 2 % of each extent
+    return ShapeSplits(tuple(found[index] for index in groups.medoid), splits, torch.stack(covariances))
+
+
+def random_views(rng: Rng, shape: Shape, count: int) -> SE3:
+    """Poses (count,) of an instance in CAMERA's frame."""
+    view = _on_ground if shape.category == "car" else _from_above
+    found = [view(rng, shape.size_m) for _ in range(count)]
+    batch = SE3(torch.stack([item.rotation for item in found]), torch.stack([item.translation for item in found]))
+    return canonical(batch, SYMMETRIES[shape.category])
+
+
+def crop_boxes(surface: Surface, camera_from_object: SE3, camera: Camera) -> Tensor:
+    """Boxes (B, 4) of left, top, right, bottom around the projections of all vertices."""
+    pixels = camera.project(camera_from_object @ surface.vertices)
+    return torch.cat([pixels.amin(1), pixels.amax(1)], -1)
+
+
+def render_masks(surface: Surface, camera_from_object: SE3, cameras: Sequence[Camera]) -> Tensor:
+    """Masks (B, H, W) bool of one mesh at B poses, each seen by its own camera; all of one size."""
+    matrices = torch.from_numpy(np.stack([camera.matrix() for camera in cameras])).to(surface.vertices)
+    homogeneous = (camera_from_object @ surface.vertices) @ matrices.transpose(-1, -2)
+    width, height = cameras[0].width, cameras[0].height
+    return visible_faces(homogeneous[:, surface.faces], width, height, NEAR_M) >= 0
+
+
+def _on_ground(rng: Rng, size_m: Tensor) -> SE3:
+    x, ahead = rng.choice(_LATERAL_M), rng.choice(_AHEAD_M)
+    yaw = so3.exp(torch.tensor([0.0, 0.0, rng.uniform(-np.pi, np.pi)]))
+    place = torch.tensor([x, CAMERA_HEIGHT_M - float(size_m[2]) / 2, ahead])
+    return SE3((_AHEAD @ yaw).float(), place.float())
+
+
+def _from_above(rng: Rng, size_m: Tensor) -> SE3:
+    elevation, azimuth = np.radians(rng.uniform(0, 80)), rng.uniform(-np.pi, np.pi)
+    outward = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    distance = rng.uniform(2.5, 8.0) * float(size_m.norm())
+    seen = look_at(distance * outward, np.zeros(3), rng.normal(0, 0.15))
+    aside = line_of_sight(torch.tensor([*rng.uniform(-0.3, 0.3, 2), 1.0]).float())
+    return SE3(aside, torch.zeros(3)) @ seen

@@ -1,0 +1,207 @@
+"""Training of the pose encoder: masks are rendered once, then one loop, read from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from category_pose_ros.config import section, setting, to_dict, validate
+from category_pose_ros.data.silhouettes import (
+    CAMERA,
+    Shape,
+    ShapeSplits,
+    crop_boxes,
+    procedural_shapes,
+    random_views,
+    render_masks,
+    split_shapes,
+)
+from category_pose_ros.models.pose_encoder import (
+    CROP_PX,
+    EncoderConfig,
+    EncoderModel,
+    Encoding,
+    PoseEncoder,
+    Prototype,
+    is_behind,
+    save_encoder,
+    sight,
+    square_camera,
+    twin,
+)
+from category_pose_ros.rendering.surface import Surface
+
+
+@dataclass(frozen=True)
+class EncoderTrainConfig:
+    """How the pose encoder is trained."""
+
+    categories: tuple[str, ...] = setting(("car",), "Categories to learn.")
+    prototypes: int = setting(3, "Representative instances per category.", minimum=1, maximum=64)
+    instances: int = setting(150, "Instances per category, divided into training, choosing and testing.", minimum=10)
+    views: int = setting(60, "Masks per training instance.", minimum=1)
+    cells: int = setting(28, "Meshes are simplified to a grid of this many cells along each axis.", minimum=4)
+    steps: int = setting(2500, "Optimisation steps.", minimum=1)
+    batch: int = setting(96, "Masks per step.", minimum=2)
+    learning_rate: float = setting(2e-3, "Peak learning rate of AdamW; it falls as a cosine.", minimum=0.0)
+    seed: int = setting(1, "Decides everything.", minimum=0)
+    bfloat16: bool = setting(True, "Convolutions in bfloat16.")
+    threads: int = setting(1, "CPU threads of the optimisation.", minimum=1)
+    encoder: EncoderConfig = section(EncoderConfig)
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskSamples:
+    """Crops and what is true of them.
+
+    Attributes:
+        mask: (N, CROP_PX, CROP_PX) bool.
+        prototype: (N,) cluster of the instance, counted over all categories.
+        rotation: (N, 3, 3) along the line of sight, seen from the front.
+        behind: (N,) bool, whether its twin is the true one.
+        centre, log_distance: as in Encoding.
+    """
+
+    mask: Tensor
+    prototype: Tensor
+    rotation: Tensor
+    behind: Tensor
+    centre: Tensor
+    log_distance: Tensor
+
+    def __getitem__(self, index: Tensor) -> MaskSamples:
+        return MaskSamples(*(value[index] for value in vars(self).values()))
+
+    @staticmethod
+    def cat(parts: list[MaskSamples]) -> MaskSamples:
+        return MaskSamples(
+            *(torch.cat(values) for values in zip(*(vars(part).values() for part in parts), strict=True))
+        )
+
+    def mirrored(self) -> MaskSamples:
+        """What a mirror shows: every category is its own mirror image in y."""
+        flip = self.rotation.new_tensor([-1.0, 1.0, 1.0])
+        rotation = flip.unsqueeze(-1) * self.rotation * self.rotation.new_tensor([1.0, -1.0, 1.0])
+        centre = self.centre * self.centre.new_tensor([-1.0, 1.0])
+        return MaskSamples(self.mask.flip(-1), self.prototype, rotation, self.behind, centre, self.log_distance)
+
+
+def category_splits(config: EncoderTrainConfig, category: str) -> ShapeSplits:
+    """The instances of a category as training divides them; the same for the same settings."""
+    found = procedural_shapes(category, config.instances, config.seed, config.cells)
+    return split_shapes(found, config.prototypes, config.seed)
+
+
+def train_encoder(config: EncoderTrainConfig, output: Path) -> Path:
+    """Train a pose encoder and write it to the file `output`.
+
+    Returns:
+        Path of the model file.
+    """
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    started = time.monotonic()
+    prototypes: list[Prototype] = []
+    training: list[MaskSamples] = []
+    choosing: list[MaskSamples] = []
+    for category in config.categories:
+        splits = category_splits(config, category)
+        base = len(prototypes)
+        prototypes += [
+            _prototype(shape, covariance)
+            for shape, covariance in zip(splits.medoids, splits.log_size_covariance, strict=True)
+        ]
+        for shape, label in tqdm(splits.splits[0], desc=f"masks of {category}", disable=None):
+            training.append(mask_samples(rng, shape, base + label, config.views))
+        choosing += [mask_samples(rng, shape, base + label, 10) for shape, label in splits.splits[1]]
+    samples, held_out = MaskSamples.cat(training), MaskSamples.cat(choosing)
+    encoder = PoseEncoder(config.encoder, len(prototypes)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(encoder.parameters(), lr=config.learning_rate, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, config.steps, pct_start=0.05)
+    bar = tqdm(range(1, config.steps + 1), desc="training", unit="step", disable=None)
+    for step in bar:
+        batch = samples[torch.randint(len(samples.mask), (config.batch,))]
+        batch = batch.mirrored() if step % 2 else batch
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+            features = encoder.features(damaged(batch.mask))
+        loss = encoder_loss(encoder.branches(features.float()), batch)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        if step % 250 == 0 or step == config.steps:
+            bar.write(f"step {step}: loss {loss.item():.3f}, held out {_held_out(encoder, held_out):.3f}")
+    record = {
+        "seconds": round(time.monotonic() - started),
+        "torch": torch.__version__,
+        "masks": len(samples.mask),
+        "settings": to_dict(config),
+    }
+    save_encoder(output, EncoderModel(encoder.eval(), tuple(prototypes), config.encoder, record))
+    return output
+
+
+def mask_samples(rng: np.random.Generator, shape: Shape, prototype: int, views: int) -> MaskSamples:
+    """Crops of one instance from random views."""
+    poses = random_views(rng, shape, views)
+    boxes = crop_boxes(shape.surface, poses, CAMERA)
+    cameras = [square_camera(CAMERA, tuple(box), CROP_PX) for box in boxes.tolist()]
+    mask = render_masks(shape.surface, poses, cameras)
+    rotation = torch.stack([sight(camera) for camera in cameras]).transpose(-1, -2) @ poses.rotation
+    behind = is_behind(rotation)
+    matrices = torch.from_numpy(np.stack([camera.matrix() for camera in cameras])).float()
+    projected = (matrices @ poses.translation.unsqueeze(-1)).squeeze(-1)
+    centre = (projected[:, :2] / projected[:, 2:] + 0.5) / CROP_PX - 0.5
+    focal = matrices[:, 0, 0]
+    log_distance = (poses.translation[:, 2] * CROP_PX / (focal * shape.size_m.norm())).log()
+    front = torch.where(behind[:, None, None], twin(rotation), rotation)
+    return MaskSamples(mask, torch.full((views,), prototype), front, behind, centre, log_distance)
+
+
+def encoder_loss(encoding: Encoding, truth: MaskSamples) -> Tensor:
+    """Cross-entropies of class and side, squared error of the pose (Palazzi et al. 2018: of its matrix)."""
+    classes = functional.cross_entropy(encoding.prototype, truth.prototype)
+    behind = functional.binary_cross_entropy_with_logits(encoding.behind, truth.behind.float())
+    rotation = (encoding.rotation - truth.rotation).square().sum((1, 2)).mean()
+    centre = (encoding.centre - truth.centre).square().sum(-1).mean()
+    distance = (encoding.log_distance - truth.log_distance).square().mean()
+    return 0.3 * classes + 0.5 * behind + rotation + 20 * centre + 5 * distance
+
+
+def damaged(mask: Tensor) -> Tensor:
+    """Masks (B, H, W) as a network would find them: some with a piece missing, all with a soft outline."""
+    batch, height, width = mask.shape
+    blurred = functional.avg_pool2d(mask.float().unsqueeze(1), 3, 1, 1).squeeze(1)
+    soft = torch.where(torch.rand(batch, 1, 1) < 0.5, mask.float(), blurred)
+    corner, extent = torch.rand(batch, 2, 1), torch.rand(batch, 2, 1) * 0.35
+    inside = []
+    for axis, size in ((0, height), (1, width)):
+        place = (torch.arange(size) + 0.5) / size
+        inside.append((place >= corner[:, axis]) & (place < corner[:, axis] + extent[:, axis]))
+    hidden = inside[0].unsqueeze(-1) & inside[1].unsqueeze(1) & (torch.rand(batch, 1, 1) < 0.25)
+    return soft * ~hidden
+
+
+@torch.no_grad()
+def _held_out(encoder: PoseEncoder, samples: MaskSamples) -> float:
+    encoder.eval()
+    loss = float(encoder_loss(encoder(samples.mask.float()), samples))
+    encoder.train()
+    return loss
+
+
+def _prototype(shape: Shape, log_size_covariance: Tensor) -> Prototype:
+    unit = Surface.from_triangles((shape.surface.vertices / shape.size_m).numpy(), shape.surface.faces.numpy())
+    return Prototype(shape.category, unit, shape.size_m, log_size_covariance)

@@ -1,0 +1,176 @@
+"""The silhouette method on rendered masks, with an encoder that knows nothing or everything."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from category_pose_ros.data.procedural import shapes
+from category_pose_ros.data.silhouettes import render_masks
+from category_pose_ros.estimation.belief import Belief, finished
+from category_pose_ros.estimation.silhouette import SilhouetteConfig, SilhouetteMethod, fit_mask, view_of
+from category_pose_ros.geometry import SE3, Camera, so3
+from category_pose_ros.models.pose_encoder import (
+    CROP_PX,
+    EncoderConfig,
+    EncoderModel,
+    Encoding,
+    PoseEncoder,
+    Prototype,
+    crop_around,
+    is_behind,
+    sight,
+    twin,
+)
+from category_pose_ros.records import Frame, Region
+from category_pose_ros.rendering.surface import Surface
+
+CAMERA = Camera(150.0, 150.0, 79.5, 59.5, 160, 120)
+SIZE = torch.tensor([4.4, 1.8, 1.5])
+UPRIGHT = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+QUICK = SilhouetteConfig(steps=14, resolution_px=48)
+
+
+def car() -> Prototype:
+    body = shapes.moved(shapes.box((4.4, 1.8, 0.8)), z=-0.35)
+    mesh = shapes.merge([body, shapes.moved(shapes.box((2.0, 1.6, 0.7)), x=-0.6, z=0.4)])
+    surface = Surface.from_triangles(mesh.vertices / SIZE.numpy(), mesh.faces)
+    return Prototype("car", surface, SIZE, 4e-4 * torch.eye(3))
+
+
+def pose_at(yaw: float, x: float = 0.0, ahead: float = 9.0) -> SE3:
+    rotation = UPRIGHT @ so3.exp(torch.tensor([0.0, 0.0, yaw]))
+    return SE3(rotation[None], torch.tensor([[x, 0.75, ahead]]))
+
+
+def mask_of(pose: SE3) -> Tensor:
+    prototype = car()
+    return render_masks(prototype.surface.scaled(prototype.size_m), pose, [CAMERA])[0]
+
+
+class Scripted(nn.Module):
+    """Says a rotation and the true place, whatever it is shown."""
+
+    def __init__(self, pose: SE3, mask: Tensor, behind: float | None = None) -> None:
+        super().__init__()
+        _, camera = crop_around(mask.float(), CAMERA, CROP_PX)
+        rotation = sight(camera).T @ pose.rotation
+        turned = is_behind(rotation)
+        self.rotation = torch.where(turned[:, None, None], twin(rotation), rotation)
+        self.behind = torch.tensor([behind]) if behind is not None else 8.0 * turned.float() - 4.0
+        self.centre = (camera.project(pose.translation) + 0.5) / CROP_PX - 0.5
+        self.log_distance = (pose.translation[:, 2] * CROP_PX / (camera.fx * SIZE.norm())).log()
+
+    def forward(self, mask: Tensor) -> Encoding:
+        return Encoding(torch.zeros(1, 1), self.rotation, self.behind, self.centre, self.log_distance)
+
+
+def model_of(encoder: nn.Module) -> EncoderModel:
+    return EncoderModel(encoder, (car(),), EncoderConfig(), {})  # type: ignore[arg-type]
+
+
+def degrees(first: Tensor, second: Tensor) -> float:
+    return math.degrees(float(so3.angle_between(first, second)))
+
+
+def test_an_encoding_becomes_the_pose_that_it_means() -> None:
+    for yaw in (0.6, -2.2):
+        truth = pose_at(yaw, 0.8)
+        model = model_of(Scripted(truth, mask_of(truth)))
+        view = view_of(mask_of(truth).float(), CAMERA, 64)
+        fit = fit_mask(model, view, SilhouetteConfig(refine="none"))
+        torch.testing.assert_close(fit.state.camera_from_object.rotation, truth.rotation, atol=1e-3, rtol=0)
+        torch.testing.assert_close(fit.state.camera_from_object.translation, truth.translation, atol=0.02, rtol=0)
+        assert fit.overlap > 0.95
+        assert fit.visible > 0.95
+
+
+def test_steps_of_the_pose_mend_what_the_encoder_got_wrong() -> None:
+    truth, said = pose_at(0.6, 0.8), pose_at(0.35, 1.0, 10.0)
+    view = view_of(mask_of(truth).float(), CAMERA, QUICK.resolution_px)
+    model = model_of(Scripted(said, mask_of(truth)))
+    before = fit_mask(model, view, dataclasses.replace(QUICK, refine="none"))
+    after = fit_mask(model, view, QUICK)
+    assert after.overlap > max(0.9, before.overlap + 0.1)
+    found = after.state.camera_from_object
+    assert degrees(found.rotation[0], truth.rotation[0]) < 0.5 * degrees(said.rotation[0], truth.rotation[0])
+    assert (found.translation - truth.translation).norm() < 0.5 * (said.translation - truth.translation).norm()
+
+
+def test_the_other_side_is_taken_where_its_silhouette_fits_better_and_the_encoder_was_unsure() -> None:
+    truth = pose_at(0.9, 0.0, 6.0)
+    view = view_of(mask_of(truth).float(), CAMERA, QUICK.resolution_px)
+    seen_from_behind = bool(is_behind(sight(view.camera).T @ truth.rotation)[0])
+    wrong = 0.05 * (-1 if seen_from_behind else 1)
+    model = model_of(Scripted(truth, mask_of(truth), wrong))
+    assert degrees(fit_mask(model, view, QUICK).state.camera_from_object.rotation[0], truth.rotation[0]) < 15
+    alone = fit_mask(model, view, dataclasses.replace(QUICK, twin=False))
+    assert degrees(alone.state.camera_from_object.rotation[0], truth.rotation[0]) > 60
+
+
+@pytest.mark.parametrize("membership", ["distance", "paper"])
+def test_steps_of_the_encoder_move_its_weights_and_leave_the_model_alone(membership: str) -> None:
+    torch.manual_seed(0)
+    truth = pose_at(0.6)
+    model = model_of(PoseEncoder(EncoderConfig(width=4), 1).eval())
+    before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
+    view = view_of(mask_of(truth).float(), CAMERA, 32)
+    config = SilhouetteConfig(refine="none")
+    tuned = dataclasses.replace(config, refine="encoder", membership=membership, steps=6, encoder_rate=1e-3)
+    first, second = fit_mask(model, view, config), fit_mask(model, view, tuned)
+    moved = (first.state.camera_from_object.translation - second.state.camera_from_object.translation).norm()
+    assert moved > 1e-3
+    for name, value in model.encoder.state_dict().items():
+        assert torch.equal(value, before[name])
+    if membership == "distance":
+        assert second.overlap > first.overlap
+
+
+def frame(masks: list[Tensor], category: str | None = None) -> Frame:
+    regions = tuple(Region(mask=mask.numpy(), category=category) for mask in masks)
+    return Frame(np.zeros((120, 160, 3), np.uint8), CAMERA, regions=regions)
+
+
+def test_each_mask_of_a_frame_becomes_an_object_and_what_covers_another_is_not_held_against_it() -> None:
+    truth, in_front = pose_at(0.6), torch.zeros(120, 160, dtype=torch.bool)
+    in_front[:, 95:] = True
+    whole = mask_of(truth)
+    seen = whole & ~in_front
+    assert seen.sum() < 0.9 * whole.sum()
+    method = SilhouetteMethod(model_of(Scripted(pose_at(0.5, 0.1), seen)), ("car",), QUICK)
+    alone, beside = (finished(method.search(frame(masks)))[0] for masks in ([seen], [seen, in_front & ~seen]))
+    off = [float((item.camera_from_object.translation - truth.translation[0]).norm()) for item in (alone, beside)]
+    assert len(finished(method.search(frame([seen, in_front])))) == 2
+    assert off[1] < off[0]
+    assert beside.score > 0.8
+
+
+def test_frames_without_masks_are_refused_and_masks_of_other_categories_left_alone() -> None:
+    truth = pose_at(0.6)
+    method = SilhouetteMethod(model_of(Scripted(truth, mask_of(truth))), ("car",), QUICK)
+    with pytest.raises(ValueError, match="regions: the silhouette method expected a mask"):
+        finished(method.search(Frame(np.zeros((120, 160, 3), np.uint8), CAMERA)))
+    boxes = (Region(box=(0.0, 0.0, 5.0, 5.0)),)
+    with pytest.raises(ValueError, match="regions: the silhouette method expected a mask"):
+        finished(method.search(Frame(np.zeros((120, 160, 3), np.uint8), CAMERA, regions=boxes)))
+    assert finished(method.search(frame([mask_of(truth)], "mug"))) == []
+    assert finished(method.search(frame([]))) == []
+
+
+def test_a_belief_follows_its_mask_and_a_belief_without_one_is_not_seen() -> None:
+    truth = pose_at(0.6, 0.3)
+    method = SilhouetteMethod(model_of(Scripted(truth, mask_of(truth))), ("car",), QUICK)
+    before = pose_at(0.55, 0.0)
+    believed = Belief("car", before[0], SIZE.log(), 10.0 * torch.eye(9, dtype=torch.float64))
+    elsewhere = believed.moved(SE3(before.rotation[0], torch.tensor([-30.0, 0.7, 9.0])))
+    followed, lost = method.follow(frame([mask_of(truth)]), [believed, elsewhere], [0.25, 0.25])
+    off = followed.estimate.camera_from_object.translation - truth.translation[0]
+    assert off.norm() < 0.15
+    assert followed.estimate.score > 0.8
+    assert lost.estimate.visible_fraction == 0
+    assert torch.equal(lost.belief.camera_from_object.translation, elsewhere.camera_from_object.translation)
