@@ -1,6 +1,6 @@
 """`make demo`: the real node in its own process, fed over DDS with the bundled bag.
 
-python -m category_pose_ros.ros.demo [--bag PATH] [--output out/demo] [--method neural_mesh] [--rate 1.0]
+python -m category_pose_ros.ros.demo [--bag PATH] [--output out/demo] [--categories A,B] [--rate 1.0]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,8 +39,9 @@ _RELIABLE = "qos_overrides./image.subscription.reliability:=reliable"
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("out/demo"), show_default=True)
 @click.option("--method", type=click.Choice(METHODS), default=METHODS[0], show_default=True)
 @click.option("--model", default="", help="A model file; default: the one that comes with the package.")
+@click.option("--categories", default="bottle,can,mug", show_default=True, help="To look for; empty: all.")
 @click.option("--rate", type=click.FloatRange(0, 100, min_open=True), default=1.0, help="Speed of playing.")
-def main(bag: Path, output: Path, method: str, model: str, rate: float) -> None:
+def main(bag: Path, output: Path, method: str, model: str, categories: str, rate: float) -> None:
     """Play BAG into the estimator node, print what came back, and write poses.csv and overlays."""
     try:
         frames = BagFrames(bag)
@@ -49,7 +50,8 @@ def main(bag: Path, output: Path, method: str, model: str, rate: float) -> None:
     if not len(frames):
         raise click.BadParameter(f"{bag}: no images on {frames.image_topic}", param_hint="--bag")
     _isolate()
-    with _node_process(method, model) as node, _playback() as playback:
+    parameters = {"method": method, "model": model, "categories": f"[{categories}]" if categories else ""}
+    with _node_process(parameters) as node, _playback() as playback:
         _wait_until_active(node, playback)
         _play(node, playback, frames, rate)
         account = playback.account
@@ -69,10 +71,10 @@ def _isolate() -> None:
 
 
 @contextmanager
-def _node_process(method: str, model: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The estimator node; gone at the end, whatever happens."""
-    parameters = [_RELIABLE, f"method:={method}", *([f"model:={model}"] if model else [])]
-    arguments = [part for parameter in parameters for part in ("-p", parameter)]
+def _node_process(parameters: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The estimator node, whose empty parameters stay at their defaults; gone at the end, whatever happens."""
+    settings = [_RELIABLE, *(f"{name}:={value}" for name, value in parameters.items() if value)]
+    arguments = [part for setting in settings for part in ("-p", setting)]
     process = subprocess.Popen([*_NODE, "--ros-args", *arguments])
     try:
         yield process
