@@ -16,7 +16,7 @@ from category_pose_ros.estimation.paper_schedule import PaperSchedule
 from category_pose_ros.models.checkpoint import load_model
 from category_pose_ros.records import Frame, ObjectEstimate
 
-DEFAULT_MODEL = Path(__file__).parent.parent / "weights" / "tabletop.safetensors"
+DEFAULT_MODEL = Path(__file__).parent.parent / "weights" / "neural_mesh.safetensors"
 METHODS = ("neural_mesh",)
 DEVICES = ("auto", "cpu", "cuda")
 
