@@ -109,6 +109,16 @@ def test_holes_are_no_readings(hole: float) -> None:
     assert_close(distances(resolve_scale(hypotheses(1.2, 0.8), term)), torch.full((2,), TRUE_M), atol=0.004, rtol=0)
 
 
+def test_a_single_reading_is_no_evidence_and_no_error() -> None:
+    whole = depth_image(object_state())
+    column, row = CAMERA.project(object_state().camera_from_object.translation[0]).round().int().tolist()
+    depth = np.zeros_like(whole)
+    depth[row, column] = whole[row, column]
+    points = sample_points(depth, CAMERA, evidence(object_state()), DepthConfig(membership=0.0))
+    assert (points.points_camera[:, 2] != 1.0).sum() == 1
+    assert (points.weight == 0).all()
+
+
 @pytest.mark.parametrize("shape", ["empty", "elsewhere"])
 def test_nothing_measured_changes_nothing(shape: str) -> None:
     depth = np.zeros((CAMERA.height, CAMERA.width), np.float32)

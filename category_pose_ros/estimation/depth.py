@@ -27,6 +27,8 @@ from category_pose_ros.estimation.terms import DepthTerm, SizePriorTerm
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.solids import depth_along, solid_of
 
+_SCALE_ERROR = 0.1  # standard deviation of the log of a measured scale: the pose that it was measured with errs
+
 
 @dataclass(frozen=True)
 class DepthConfig:
@@ -104,7 +106,8 @@ def sample_points(depth: Depth, camera: Camera, evidence: Evidence, config: Dept
     chosen = torch.nonzero(share >= config.membership).squeeze(-1)
     if len(chosen) > config.points:
         chosen = chosen[torch.linspace(0, len(chosen) - 1, config.points).long()]
-    z = torch.from_numpy(window[rows[chosen], columns[chosen]])
+    places = chosen.numpy()  # numpy would take a tensor of one element for a number
+    z = torch.from_numpy(window[rows[places], columns[places]])
     surface_m = config.surface * float(evidence.table.log_size_mean.exp().norm())
     constant_m = math.hypot(surface_m, _noise_m(window))
     points = DepthPoints(
@@ -166,7 +169,7 @@ def is_likely_size(state: State, prior: SizePriorTerm, deviations: float) -> Ten
     """Whether the mean log extent is within so many standard deviations of the category's, (B,) bool."""
     nothing = 1e-6 * torch.eye(3, dtype=prior.mean.dtype, device=prior.mean.device)  # for a prior without information
     variance = torch.linalg.inv(prior.information + nothing).mean((-1, -2))  # of a mean: the mean of the covariance
-    return (state.log_size - prior.mean).mean(-1).abs() < deviations * variance.sqrt()
+    return (state.log_size - prior.mean).mean(-1).abs() < deviations * (variance + _SCALE_ERROR**2).sqrt()
 
 
 def _region(evidence: Evidence, camera: Camera) -> tuple[int, int, int, int]:

@@ -64,7 +64,7 @@ class NeuralMeshConfig:
         0.35, "Two objects whose centres are closer than this share of the smaller diagonal are one.", minimum=0.0
     )
     even_support: float = setting(
-        0.1, "Mean support of the visible vertices at which the score is one half.", minimum=1e-3, maximum=1.0
+        0.075, "Mean support of the visible vertices at which the score is one half.", minimum=1e-3, maximum=1.0
     )
     precision: str = setting("auto", "Number format of the network.", choices=("auto", "float32", "bfloat16"))
     detection: DetectionConfig = section(DetectionConfig)
