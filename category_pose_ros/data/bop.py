@@ -10,7 +10,7 @@ Files hold millimetres, records hold metres.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
+from category_pose_ros.data.frames import FrameList
 from category_pose_ros.data.images import read_depth, read_rgb
 from category_pose_ros.geometry import SE3, Camera, Symmetry
 from category_pose_ros.records import Frame
@@ -26,7 +27,7 @@ from category_pose_ros.records import Frame
 _ROTATION_TOLERANCE = 1e-2  # files round their matrices to four digits and more
 
 
-class BopScene(Sequence[AnnotatedFrame]):
+class BopScene(FrameList):
     """The annotated frames of a scene folder, ordered by image number; images are read on demand.
 
     Raises:
@@ -45,19 +46,10 @@ class BopScene(Sequence[AnnotatedFrame]):
             self.image_ids = sorted(int(key) for key in self._ground_truth)
         except ValueError as error:
             raise ValueError(f"{path / 'scene_gt.json'}: expected image numbers as keys: {error}") from error
+        super().__init__([f"{image_id:06d}" for image_id in self.image_ids])
 
-    def __len__(self) -> int:
-        return len(self.image_ids)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self._load(image_id) for image_id in self.image_ids[index]]
-        return self._load(self.image_ids[index])
-
-    def __iter__(self) -> Iterator[AnnotatedFrame]:
-        return map(self._load, self.image_ids)
-
-    def _load(self, image_id: int) -> AnnotatedFrame:
+    def load(self, name: str) -> AnnotatedFrame:
+        image_id = int(name)
         key = str(image_id)
         camera_path = self.path / "scene_camera.json"
         if key not in self._cameras:
@@ -70,7 +62,7 @@ class BopScene(Sequence[AnnotatedFrame]):
             frame = Frame(rgb, _camera(entry, rgb.shape[1], rgb.shape[0]), depth, int(entry.get("stamp_ns", 0)))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{camera_path}: image {key}: {_describe(error)}") from error
-        return AnnotatedFrame(frame, self.objects(image_id), f"{image_id:06d}")
+        return AnnotatedFrame(frame, self.objects(image_id), name)
 
     def objects(self, image_id: int) -> tuple[GroundTruthObject, ...]:
         """The ground truth of an image; needs no image file.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +17,7 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         ValueError: missing, damaged or not an image; the message names the file.
     """
-    try:
-        with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: {_reason(path, error)}") from error
+    return np.asarray(_values(path, lambda image: ImageOps.exif_transpose(image).convert("RGB")), dtype=np.uint8)
 
 
 def read_depth(path: Path) -> npt.NDArray[np.uint16]:
@@ -28,11 +26,7 @@ def read_depth(path: Path) -> npt.NDArray[np.uint16]:
     Raises:
         ValueError: missing, damaged or not a 16-bit image with one channel.
     """
-    try:
-        with Image.open(path) as image:
-            depth = np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: {_reason(path, error)}") from error
+    depth = _values(path)
     # Pillow before 11 opens 16-bit PNG files as 32-bit integers.
     if depth.ndim != 2 or depth.dtype not in (np.uint16, np.int32):
         raise ValueError(f"{path}: expected a 16-bit depth image with one channel, got {depth.shape} {depth.dtype}")
@@ -45,15 +39,16 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
     Raises:
         ValueError: missing, damaged or another kind of image.
     """
-    try:
-        with Image.open(path) as image:
-            mask = np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: {_reason(path, error)}") from error
+    mask = _values(path)
     if mask.ndim != 2 or mask.dtype not in (np.uint8, np.bool_):
         raise ValueError(f"{path}: expected an 8-bit grey image, got {mask.shape} {mask.dtype}")
     return mask > 0
 
 
-def _reason(path: Path, error: Exception) -> str:
-    return f"damaged: {error}" if path.exists() else "missing"
+def _values(path: Path, prepare: Callable[[Image.Image], Image.Image] = lambda image: image) -> npt.NDArray[Any]:
+    """The pixels of a file as they are stored, or as they are when prepared."""
+    try:
+        with Image.open(path) as image:
+            return np.array(prepare(image))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: {f'damaged: {error}' if path.exists() else 'missing'}") from error

@@ -76,12 +76,8 @@ def true_masks(shapes: Sequence[tuple[Shape, int]], count: int, seed: int) -> li
     for number in range(count):
         shape, label = shapes[number % len(shapes)]
         pose = random_views(rng, shape, 1)
-        left, top, right, bottom = crop_boxes(shape.surface, pose, CAMERA)[0].tolist()
-        side = (1 + 2 * _MARGIN) * max(right - left, bottom - top)
-        scale = MASK_PX / side
-        u, v = (left + right - side) / 2, (top + bottom - side) / 2
-        centre = ((CAMERA.cx - u) * scale - 0.5, (CAMERA.cy - v) * scale - 0.5)
-        camera = Camera(CAMERA.fx * scale, CAMERA.fy * scale, *centre, MASK_PX, MASK_PX)
+        box = tuple(crop_boxes(shape.surface, pose, CAMERA)[0].tolist())
+        camera = CAMERA.square(box, 1 + 2 * _MARGIN, MASK_PX)
         mask = render_masks(shape.surface, pose, [camera])[0]
         found.append(TrueMask(mask, camera, pose[0], shape.category, label))
     return found

@@ -88,6 +88,21 @@ class Camera:
             height=height,
         )
 
+    def square(self, box: tuple[float, float, float, float], margin: float, side_px: int) -> Camera:
+        """The camera of the square around a box, resampled.
+
+        Args:
+            box: left, top, right, bottom; borders of pixels.
+            margin: side of the square over the longer side of the box, which counts as a pixel at least.
+            side_px: pixels along each side of the result.
+        """
+        left, top, right, bottom = box
+        side = margin * max(right - left, bottom - top, 1.0)
+        scale = side_px / side
+        u, v = (left + right - side) / 2, (top + bottom - side) / 2  # of the square's corner
+        centre = ((self.cx - u) * scale - 0.5, (self.cy - v) * scale - 0.5)
+        return Camera(self.fx * scale, self.fy * scale, *centre, side_px, side_px)
+
     def project(self, points_camera: Tensor) -> Tensor:
         """Pixels of points in front of the camera, distortion included.
 

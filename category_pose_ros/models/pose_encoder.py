@@ -8,20 +8,18 @@ its centre is in the crop, and how far it is for its size.
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from category_pose_ros.config import from_dict, setting, to_dict, validate
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.rotations import line_of_sight
+from category_pose_ros.models.model_file import ModelFile, halved, part
 from category_pose_ros.rendering.surface import Surface
 
 FORMAT_VERSION = 1
@@ -151,12 +149,7 @@ def crop_around(mask: Tensor, camera: Camera, side_px: int) -> tuple[Tensor, Cam
 
 def square_camera(camera: Camera, box: tuple[float, float, float, float], side_px: int) -> Camera:
     """Camera of the square crop around a box (left, top, right, bottom; borders of pixels) with the usual margin."""
-    left, top, right, bottom = box
-    side = CROP_MARGIN * max(right - left, bottom - top, 1.0)
-    scale = side_px / side
-    u, v = (left + right - side) / 2, (top + bottom - side) / 2  # of the crop's corner
-    centre = ((camera.cx - u) * scale - 0.5, (camera.cy - v) * scale - 0.5)
-    return Camera(camera.fx * scale, camera.fy * scale, *centre, side_px, side_px)
+    return camera.square(box, CROP_MARGIN, side_px)
 
 
 def resampled(image: Tensor, camera: Camera, seen: Camera) -> Tensor:
@@ -227,8 +220,7 @@ def from_cosines(values: Tensor) -> Tensor:
 
 def save_encoder(path: Path, model: EncoderModel) -> None:
     """Write a model file: weights in half precision, meshes in full, a JSON header."""
-    tensors = {f"encoder.{name}": value for name, value in model.encoder.state_dict().items()}
-    tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+    tensors = halved("encoder.", model.encoder.state_dict())
     for number, item in enumerate(model.prototypes):
         tensors[f"prototypes.{number}.vertices"] = item.surface.vertices
         tensors[f"prototypes.{number}.faces"] = item.surface.faces.to(torch.int32)
@@ -240,15 +232,8 @@ def save_encoder(path: Path, model: EncoderModel) -> None:
         }
         for item in model.prototypes
     ]
-    header = {
-        "format_version": FORMAT_VERSION,
-        "encoder": to_dict(model.config),
-        "prototypes": described,
-        "training": model.training,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    contiguous = {name: value.contiguous() for name, value in tensors.items()}
-    save_file(contiguous, path, metadata={"category_pose_ros_encoder": json.dumps(header)})
+    header = {"encoder": to_dict(model.config), "prototypes": described, "training": model.training}
+    _FILE.write(path, header, tensors)
 
 
 def load_encoder(path: Path) -> EncoderModel:
@@ -257,22 +242,7 @@ def load_encoder(path: Path) -> EncoderModel:
     Raises:
         ValueError: the file is missing, damaged, of another format version or not an encoder.
     """
-    if not path.is_file():
-        raise ValueError(f"encoder: no such file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        header = json.loads(metadata["category_pose_ros_encoder"])
-        version = header["format_version"]
-        model = _assemble(header, tensors) if version == FORMAT_VERSION else None
-    except KeyError as error:
-        raise ValueError(f"encoder: {path} is not an encoder of this package, {error} is missing") from error
-    except (SafetensorError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(f"encoder: {path} is damaged: {str(error).splitlines()[0]}") from error
-    if model is None:
-        raise ValueError(f"encoder: {path} has format version {version}, expected {FORMAT_VERSION}")
-    return model
+    return _FILE.read(path)
 
 
 def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> EncoderModel:
@@ -289,6 +259,8 @@ def _assemble(header: dict[str, Any], tensors: dict[str, Tensor]) -> EncoderMode
         for number, item in enumerate(header["prototypes"])
     )
     encoder = PoseEncoder(config, len(prototypes))
-    state = {name.removeprefix("encoder."): value for name, value in tensors.items() if name.startswith("encoder.")}
-    encoder.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in state.items()})
+    encoder.load_state_dict(part("encoder.", tensors))
     return EncoderModel(encoder.eval(), prototypes, config, header["training"])
+
+
+_FILE = ModelFile(("an", "encoder"), "category_pose_ros_encoder", FORMAT_VERSION, _assemble)
