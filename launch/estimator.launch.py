@@ -21,6 +21,7 @@ ARGUMENTS = {
     "categories": ("", "Categories to look for, separated by commas; empty: as in params_file."),
     "method": ("", "How poses are estimated; empty: as in params_file."),
     "device": ("", "auto, cpu or cuda; empty: as in params_file."),
+    "fixed_frame": ("", "Frame of TF that does not move, such as odom, for a moving camera; empty: as in params_file."),
     "image_transport": ("", "raw or compressed; empty: as in params_file."),
     "depth_transport": ("", "raw or compressedDepth; empty: as in params_file."),
     "rviz": ("false", "Show everything in RViz: true or false."),
@@ -49,7 +50,7 @@ def launch_all(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def estimator_node(given: dict[str, str]) -> Node:
-    chosen = ("method", "device", "image_transport", "depth_transport")
+    chosen = ("method", "device", "fixed_frame", "image_transport", "depth_transport")
     overrides: dict[str, object] = {name: given[name] for name in chosen if given[name]}
     if given["categories"]:
         overrides["categories"] = [name.strip() for name in given["categories"].split(",")]

@@ -88,7 +88,7 @@ class ScriptedTracker:
     def __init__(self, estimator: ScriptedEstimator) -> None:
         self.estimator = estimator
 
-    def update(self, frame: Frame) -> list[Track]:
+    def update(self, frame: Frame, world_from_camera: SE3 | None = None) -> list[Track]:
         estimates = self.estimator.estimate(frame)
         return [
             Track(number, TrackState.CONFIRMED, estimate, frame.stamp_ns)

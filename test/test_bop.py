@@ -25,7 +25,7 @@ def annotated(seed, with_depth=True):
     depth = (rng.integers(0, 2000, (24, 32)) / 1000).astype(np.float32) if with_depth else None
     pose = SE3(so3.exp(torch.from_numpy(rng.normal(size=3))), torch.from_numpy(rng.normal(size=3)))
     objects = (
-        GroundTruthObject("mug", pose, np.array([0.12, 0.08, 0.1]), False, 0.75),
+        GroundTruthObject("mug", pose, np.array([0.12, 0.08, 0.1]), False, 0.75, mask=rng.random((24, 32)) > 0.5),
         GroundTruthObject("can", pose, np.array([0.06, 0.06, 0.12]), ignore=True),
     )
     rgb = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -57,6 +57,8 @@ def test_what_is_written_is_read(scene):
                 other.ignore,
                 other.visible_fraction,
             )
+            assert (mine.mask is None) == (other.mask is None)
+            assert mine.mask is None or (mine.mask == other.mask).all()
             assert torch.allclose(mine.camera_from_object.matrix(), other.camera_from_object.matrix())
             assert np.allclose(mine.size_m, other.size_m)
     assert np.allclose(read[0].frame.depth, annotated(1).frame.depth, atol=1e-6)

@@ -19,8 +19,11 @@ from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.data.bag_writer import write_bag
 from category_pose_ros.data.bop_writer import write_scene
 from category_pose_ros.data.damage import DAMAGES, DISTURBANCES
+from category_pose_ros.data.procedural import shapes
 from category_pose_ros.geometry import SE3, Camera
+from category_pose_ros.models.pose_encoder import EncoderConfig, EncoderModel, PoseEncoder, Prototype
 from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
+from category_pose_ros.rendering.surface import Surface
 
 ROOT = Path(__file__).resolve().parent.parent
 CAMERA = Camera(80.0, 80.0, 31.5, 23.5, 64, 48)
@@ -125,6 +128,25 @@ def test_estimate_writes_the_overlay(run, estimator, image, tmp_path):
         assert np.ptp(np.array(overlay)) > 0
 
 
+def test_estimate_renders_the_objects_together_and_from_elsewhere(run, estimator, image, tmp_path, monkeypatch):
+    mesh = shapes.box((1.0, 1.0, 1.0))
+    prototype = Prototype("mug", Surface.from_triangles(mesh.vertices, mesh.faces), torch.ones(3), torch.eye(3))
+    model = EncoderModel(PoseEncoder(EncoderConfig(width=4), 1), (prototype,), EncoderConfig(), {})
+    monkeypatch.setattr("category_pose_ros.cli.estimate.load_encoder", lambda path: model)
+    assert run("estimate", image, *CAMERA_OPTION, "--rendering", tmp_path / "scene.png")[0] == 0
+    with Image.open(tmp_path / "scene.png") as picture:
+        values = np.array(picture)
+    assert values.shape == (96, 128, 3)
+    assert (values[:48, :64] == 90).all()
+    changed = (values[:48, 64:] != 90).any(-1)
+    rows, columns = np.nonzero(changed)
+    # The box of MUG around its centre at (35.5, 23.5), nearer face 0.95 m away.
+    assert (columns.min(), columns.max()) == pytest.approx((31, 41), abs=1)
+    assert (rows.min(), rows.max()) == pytest.approx((20, 27), abs=1)
+    for elsewhere in (values[48:, :64], values[48:, 64:]):
+        assert 20 < (elsewhere != elsewhere[0, 0]).any(-1).sum() < 400
+
+
 def test_estimate_reads_depth_and_mask(run, estimator, image, tmp_path):
     values = np.zeros((48, 64), dtype=np.uint8)
     values[10:20, 30:50] = 7
@@ -208,6 +230,20 @@ def test_evaluate_can_leave_out_categories_and_depth(run, estimator, scene):
     assert all(frame.depth is None for frame in estimator.frames)
 
 
+def test_evaluate_can_show_the_annotated_masks(run, estimator, scene, tmp_path):
+    mask = np.zeros((48, 64), bool)
+    mask[20:30, 30:40] = True
+    mug = GroundTruthObject("mug", POSE, MUG.size_m, visible_fraction=1.0, mask=mask)
+    rgb = np.full((48, 64, 3), 90, dtype=np.uint8)
+    write_scene(tmp_path / "masked", [AnnotatedFrame(Frame(rgb, CAMERA), (mug,), "")])
+    assert run("evaluate", tmp_path / "masked", "--masks")[0] == 0
+    (region,) = estimator.frames[0].regions
+    assert region.category == "mug"
+    assert (region.mask == mask).all()
+    status, _, err = run("evaluate", scene, "--masks")
+    assert (status, "expected masks of all objects" in err) == (2, True)
+
+
 def test_evaluate_shows_damaged_depth_beside_the_whole(run, estimator, scene, tmp_path):
     status, out, err = run("evaluate", scene, "--damage", "--output", tmp_path / "out")
     assert (status, err) == (0, "")
@@ -219,6 +255,26 @@ def test_evaluate_shows_damaged_depth_beside_the_whole(run, estimator, scene, tm
     assert shown[1] is None
     assert all(depth is not None for depth in shown[2:])
     assert all((depth != shown[0]).any() for depth in shown[2:])
+
+
+def test_evaluate_compares_values_of_a_setting(run, estimator, scene, tmp_path):
+    options = ("--vary", "estimator.score_threshold=0.2,0.9", "--vary", "estimator.schedule=paper")
+    status, out, err = run("evaluate", scene, *options, "--output", tmp_path / "out")
+    assert (status, err) == (0, "")
+    labels = ["as it is", "estimator.score_threshold=0.2", "estimator.score_threshold=0.9", "estimator.schedule=paper"]
+    assert list(json.loads((tmp_path / "out" / "metrics.json").read_text())["by_setting"]) == labels
+    assert [label for label in labels if any(line.startswith(label + " ") for line in out.splitlines())] == labels
+    assert estimator.loaded_with[4].schedule == "paper"
+    assert len(estimator.frames) == 4 * 2
+    assert "Accuracy against time" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("text", ["estimator.score_threshold", "estimator.nothing=1", "estimator.score_threshold=1,"])
+def test_evaluate_refuses_what_cannot_be_varied(run, estimator, scene, text):
+    status, _, err = run("evaluate", scene, "--vary", text)
+    assert status == 2
+    assert "--vary" in err
+    assert not estimator.frames
 
 
 def test_evaluate_on_images_without_objects_counts_false_alarms(run, estimator, image, tmp_path):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from PIL import Image
 from safetensors.torch import save_file
 from strategies import rotation_vectors
 
 from category_pose_ros.cli import main
 from category_pose_ros.data.procedural import shapes
-from category_pose_ros.data.silhouettes import CAMERA, Shape, crop_boxes, random_views, render_masks
+from category_pose_ros.data.silhouettes import CAMERA, Family, Shape, crop_boxes, random_views, render_masks
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.models.pose_encoder import (
     CROP_PX,
@@ -164,12 +166,12 @@ def test_the_loss_falls_with_training(rotation: str) -> None:
 
 
 def test_a_trained_encoder_is_read_back_as_it_was_written(tmp_path: Path) -> None:
-    overrides = {"instances": 10, "prototypes": 2, "views": 4, "steps": 3, "batch": 4, "cells": 10}
-    config = EncoderTrainConfig(encoder=EncoderConfig(width=4), **overrides)  # type: ignore[arg-type]
+    overrides = {"gallery": 4, "instances": 3, "choosing": 2, "prototypes": 2, "views": 4, "steps": 4, "batch": 4}
+    config = EncoderTrainConfig(("car",), cells=10, encoder=EncoderConfig(width=4), **overrides)  # type: ignore[arg-type]
     path = train_encoder(config, tmp_path / "encoder.safetensors")
     model = load_encoder(path)
     assert [item.category for item in model.prototypes] == ["car", "car"]
-    assert model.training["settings"]["instances"] == 10
+    assert model.training["settings"]["instances"] == 3
     assert all(item.surface.vertices.abs().max() < 0.51 for item in model.prototypes)
     again = load_encoder(train_encoder(config, tmp_path / "again.safetensors"))
     mask = torch.rand(2, CROP_PX, CROP_PX)
@@ -178,7 +180,17 @@ def test_a_trained_encoder_is_read_back_as_it_was_written(tmp_path: Path) -> Non
 
 def test_the_commands_train_and_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(tmp_path / "encoder.safetensors")
-    small = ["instances=10", "prototypes=2", "views=2", "steps=2", "batch=4", "cells=8", "encoder.width=4"]
+    small = [
+        "categories=car",
+        "gallery=4",
+        "instances=3",
+        "choosing=2",
+        "prototypes=2",
+        "views=2",
+        "steps=2",
+        "batch=4",
+    ]
+    small += ["cells=8", "encoder.width=4"]
     with pytest.raises(SystemExit) as end:
         main(["train-encoder", path, *(word for item in small for word in ("--set", item))])
     assert end.value.code == 0
@@ -189,10 +201,59 @@ def test_the_commands_train_and_evaluate(tmp_path: Path, capsys: pytest.CaptureF
     assert [row[1].strip() for row in rows][:2] == ["encoder", "steps of the pose"]
     assert len(rows) == 5
     assert float(rows[1][3]) > float(rows[0][3])  # an untrained encoder leaves much to gain
+    assert float(rows[1][4]) == pytest.approx(float(rows[1][3]) - float(rows[0][3]), abs=2e-3)
+    assert (rows[0][4].strip(), rows[0][6].strip()) == ("", "")
     with pytest.raises(SystemExit) as end:
         main(["evaluate-silhouette", path, "--category", "mug"])
     assert end.value.code == 2
     assert "expected one of car, got 'mug'" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate-silhouette", path, "--plot", "gains.png"])
+    assert end.value.code == 2
+    assert "--plot: expected together with --resolutions" in capsys.readouterr().err
+
+
+def test_the_gains_of_resolutions_and_steps_are_told_and_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("category_pose_ros.cli.evaluate_silhouette._RESOLUTIONS", (16, 24))
+    monkeypatch.setattr("category_pose_ros.cli.evaluate_silhouette._STEPS", (2, 4))
+    small = EncoderTrainConfig(
+        ("can",), 1, 3, 2, 1, 1, choosing=1, cells=8, steps=1, batch=2, encoder=EncoderConfig(width=4)
+    )
+    path = train_encoder(small, tmp_path / "encoder.safetensors")
+    plot = tmp_path / "gains.png"
+    arguments = ["--category", "can", "--masks", "1", "--resolutions", "--plot", str(plot)]
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate-silhouette", str(path), *arguments])
+    assert end.value.code == 0
+    names = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert [name for name in names if name.endswith(("px", "steps"))] == ["16 px", "24 px", "2 steps", "4 steps"]
+    with Image.open(plot) as picture:
+        assert np.ptp(np.array(picture)) > 100
+
+
+def test_instances_are_numbered_without_end_and_each_is_in_one_split_or_a_representative_or_none() -> None:
+    family = Family("can", seed=3, cells=8, gallery=5)
+    names = {"training": 6, "choosing": 2, "testing": 2}
+    split = [item for name, count in names.items() for item in itertools.islice(family.split(name), count)]
+    numbered = [family.instance(number) for number in range(5, 15)]
+    assert sorted(item.size_m.tolist() for item in split) == sorted(item.size_m.tolist() for item in numbered)
+    assert len({tuple(item.size_m.tolist()) for item in split}) == 10
+    gallery = [family.instance(number) for number in range(5)]
+    chosen = family.representatives(2)
+    for medoid in chosen.medoids:
+        assert any(torch.equal(medoid.surface.vertices, item.surface.vertices) for item in gallery)
+    assert torch.linalg.eigvalsh(chosen.log_size_covariance).min() > 0
+
+
+def test_new_masks_take_the_place_of_old_ones() -> None:
+    pool, fresh = (mask_samples(np.random.default_rng(seed), wedge(), seed, 4) for seed in (1, 2))
+    before = pool[torch.arange(4)]
+    pool.replace(1, fresh[torch.arange(2)])
+    for name, value in vars(pool).items():
+        assert torch.equal(value[1:3], getattr(fresh, name)[:2])
+        assert torch.equal(value[[0, 3]], getattr(before, name)[[0, 3]])
 
 
 def test_files_that_are_no_encoder_are_refused(tmp_path: Path) -> None:

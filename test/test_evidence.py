@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from category_pose_ros.estimation.evidence import CorrespondenceConfig, Evidence, gather_evidence, gather_votes
 from category_pose_ros.estimation.proposals import ProposalConfig, ProposalGrid, vertex_support
-from category_pose_ros.estimation.solver import SolverConfig, minimise
+from category_pose_ros.estimation.solver import SolverConfig, Term, minimise
 from category_pose_ros.estimation.state import State
 from category_pose_ros.estimation.terms import CorrespondenceTerm, SizePriorTerm
 from category_pose_ros.geometry import SE3, Camera, Symmetry, so3
@@ -22,6 +22,7 @@ from category_pose_ros.geometry.rotations import line_of_sight
 from category_pose_ros.geometry.symmetry import canonical, rotation_distance
 from category_pose_ros.models.backbone import Backbone, FeatureMap
 from category_pose_ros.models.checkpoint import NeuralMeshModel
+from category_pose_ros.models.neural_mesh import TEMPERATURE
 from category_pose_ros.models.posterior import Posterior
 
 SIDE = 16  # cells
@@ -130,7 +131,42 @@ def test_cells_know_what_they_see(category: int, seed: int) -> None:
     assert_close(evidence.centre, CAMERA.project(view.pose.translation), atol=1e-3, rtol=0)
     assert float(evidence.diagonal) == pytest.approx(10.0, rel=0.01)
     assert evidence.presence.flatten()[view.hit].min() > 0.5
-    assert ((evidence.support >= 0) & (evidence.support <= 1 + 1e-5)).all()
+    support = evidence.support(torch.arange(len(evidence.table.points)))
+    assert ((support >= 0) & (support <= 1 + 1e-5)).all()
+    vertices, height, width = support.shape
+    asked = torch.randint(height * width, (2, vertices), generator=torch.Generator().manual_seed(seed))
+    expected = torch.stack([support.flatten(1)[torch.arange(vertices), row] for row in asked])
+    assert_close(evidence.support_at(asked), expected)
+
+
+def test_the_chance_of_a_vertex_is_a_softmax_over_all_vertices_and_the_clutter() -> None:
+    features = see(0).features
+    noise = torch.randn(features.feature.shape, generator=torch.Generator().manual_seed(0))
+    mixed = dataclasses.replace(features, feature=torch.nn.functional.normalize(features.feature + 0.3 * noise, dim=1))
+    table = torch.cat([MESHES.vertex_features(), MESHES.clutter_features()]).detach()
+    expected = torch.softmax(table @ mixed.feature[0].flatten(1) / TEMPERATURE, dim=0)
+    for index in range(2):
+        (found,) = posterior().vertex_probability(mixed, [index])
+        assert_close(found.flatten(1), expected[: len(MESHES.category)][MESHES.category == index])
+
+
+def test_crops_of_a_batch_know_nothing_of_each_other() -> None:
+    views = [see(1, 0), see(0, 1), see(1, 2, shift=(1.0, -0.5))]
+    cameras = [CAMERA.cropped(k, -k, SIDE, SIDE) for k in range(len(views))]
+    parts = [[getattr(view.features, field.name) for view in views] for field in dataclasses.fields(FeatureMap)]
+    batch = FeatureMap(*(torch.cat(part) for part in parts))
+    categories = [view.category for view in views]
+    together = gather_evidence(batch, posterior(), categories, cameras, CAMERA, CONFIG)
+    votes = gather_votes(batch, posterior(), categories, cameras, CAMERA, CONFIG)
+    for view, camera, mine, voted in zip(views, cameras, together, votes, strict=True):
+        (alone,) = gather_evidence(view.features, posterior(), [view.category], [camera], CAMERA, CONFIG)
+        (alone_voted,) = gather_votes(view.features, posterior(), [view.category], [camera], CAMERA, CONFIG)
+        for name in ("presence", "inside", "centre", "diagonal"):
+            assert_close(getattr(mine, name), getattr(alone, name))
+            assert_close(getattr(voted, name), getattr(alone_voted, name))
+        for name in ("shown", "points_box", "cells", "weight", "axes", "axes_information"):
+            assert_close(getattr(mine, name), getattr(alone, name))
+        assert_close(mine.intrinsics.project(torch.ones(1, 1, 3)), alone.intrinsics.project(torch.ones(1, 1, 3)))
 
 
 def test_a_neighbour_of_the_same_category_is_left_out() -> None:
@@ -219,7 +255,7 @@ def test_perfect_features_give_the_pose(category: int, seed: int) -> None:
     evidence = evidence_of(view)
     starts = ProposalGrid(evidence.table, ProposalConfig()).propose(evidence)
     keep, table = len(starts.log_size), evidence.table
-    terms = [
+    terms: list[Term] = [
         CorrespondenceTerm(
             evidence.intrinsics[torch.zeros(keep, dtype=torch.long)],
             evidence.points_box.expand(keep, -1, 3),

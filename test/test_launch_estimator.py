@@ -93,6 +93,7 @@ def test_a_depth_topic_switches_depth_on_and_a_clock_simulated_time(module: Modu
     }
     assert settings_of(node_of(module, bag="a_bag")) == settings_of(node_of(module, use_sim_time="true"))
     assert settings_of(node_of(module, categories="mug, can")) == {"categories": ("mug", "can")}
+    assert settings_of(node_of(module, fixed_frame="odom")) == {"fixed_frame": "odom"}
 
 
 def test_a_topic_of_hints_chooses_the_hint(module: ModuleType) -> None:
@@ -119,7 +120,13 @@ def test_the_launched_node_becomes_active_and_ends_cleanly() -> None:
     command = ["ros2", "launch", "category_pose_ros", "estimator.launch.py", "image:=/image", "device:=cpu"]
     with camera() as side:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            # What runs in the background of a shell has SIGINT ignored, and launch would inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
             side.until_listening()

@@ -16,15 +16,16 @@ from geometry_msgs.msg import Vector3
 from ros_support import depth_message, image_message, info_message, make_track
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
-from visualization_msgs.msg import Marker
+from visualization_msgs.msg import Marker, MarkerArray
 
 from category_pose_ros.geometry import SE3, so3
+from category_pose_ros.records import Track
 from category_pose_ros.ros.conversions import (
     camera_from_info,
     detection_array,
     frame_from_messages,
     pose_array,
-    pose_message,
+    pose_messages,
     registered_depth,
     transforms,
 )
@@ -121,7 +122,7 @@ def test_rectified_images_have_regions_and_binning_too() -> None:
 
 def test_quaternions_are_in_the_order_of_ros() -> None:
     quarter_turn = so3.exp(torch.tensor([0.0, 0.0, torch.pi / 2]))
-    pose = pose_message(SE3(quarter_turn, torch.tensor([1.0, 2.0, 3.0])))
+    pose = pose_messages([SE3(quarter_turn, torch.tensor([1.0, 2.0, 3.0]))])[0]
     half = 0.5**0.5
     q = pose.orientation
     np.testing.assert_allclose([q.x, q.y, q.z, q.w], [0, 0, half, half], atol=1e-6)
@@ -132,18 +133,21 @@ def test_poses_and_transforms_keep_header_and_order() -> None:
     tracks = [make_track(3, "mug"), make_track(5, "can")]
     poses = pose_array(HEADER, tracks)
     assert poses.header == HEADER
-    moved = transforms(HEADER, tracks)
+    moved = transforms(poses, tracks)
+    assert all(item.header == HEADER for item in moved)
     assert [item.child_frame_id for item in moved] == ["mug_3", "can_5"]
     assert [item.transform.translation.x for item in moved] == [pose.position.x for pose in poses.poses]
     assert moved[0].transform.rotation == poses.poses[0].orientation
 
 
 def test_frames_of_a_node_in_a_namespace_carry_it() -> None:
-    assert transforms(HEADER, [make_track(3)], "/robot/left")[0].child_frame_id == "robot/left/mug_3"
+    moved = transforms(pose_array(HEADER, [make_track(3)]), [make_track(3)], "/robot/left")
+    assert moved[0].child_frame_id == "robot/left/mug_3"
 
 
 def test_detections_carry_category_score_size_covariance_and_id() -> None:
-    array = detection_array(HEADER, [make_track(3), make_track(5)], vision_msgs_stand_in)
+    tracks = [make_track(3), make_track(5)]
+    array = detection_array(pose_array(HEADER, tracks), tracks, vision_msgs_stand_in)
     assert [detection.id for detection in array.detections] == ["3", "5"]
     detection = array.detections[0]
     assert detection.bbox.size == Vector3(x=0.12, y=0.08, z=0.1)
@@ -151,9 +155,13 @@ def test_detections_carry_category_score_size_covariance_and_id() -> None:
     np.testing.assert_allclose(detection.results[0].pose.covariance, (np.eye(6) * 1e-4).ravel())
 
 
+def shown(board: MarkerBoard, *tracks: Track) -> MarkerArray:
+    return board.update(pose_array(HEADER, tracks), tracks)
+
+
 def test_markers_say_everything_about_an_object() -> None:
     tracks = [make_track(3, "mug"), make_track(5, "coffee can")]
-    message = MarkerBoard().update(HEADER, tracks)
+    message = shown(MarkerBoard(), *tracks)
     assert len({(marker.ns, marker.id) for marker in message.markers}) == 6
     assert all(marker.header == HEADER for marker in message.markers)
     for said, track in zip(tracks_from_markers(message), tracks, strict=True):
@@ -167,28 +175,28 @@ def test_markers_say_everything_about_an_object() -> None:
 
 def test_markers_of_objects_that_are_gone_are_deleted_once() -> None:
     board = MarkerBoard()
-    board.update(HEADER, [make_track(1), make_track(2)])
-    deleted = [m for m in board.update(HEADER, [make_track(2)]).markers if m.action == Marker.DELETE]
+    shown(board, make_track(1), make_track(2))
+    deleted = [m for m in shown(board, make_track(2)).markers if m.action == Marker.DELETE]
     assert sorted((marker.ns, marker.id) for marker in deleted) == [("axes", 1), ("box", 1), ("label", 1)]
-    assert all(marker.action == Marker.ADD for marker in board.update(HEADER, [make_track(2)]).markers)
-    assert len(board.update(HEADER, []).markers) == 3
+    assert all(marker.action == Marker.ADD for marker in shown(board, make_track(2)).markers)
+    assert len(shown(board).markers) == 3
 
 
 def test_what_is_less_visible_is_fainter_but_never_gone() -> None:
     track = make_track(1)
     seen = [replace(track, estimate=replace(track.estimate, visible_fraction=share)) for share in (0.0, 0.5, 1.0)]
-    alphas = [MarkerBoard().update(HEADER, [item]).markers[0].color.a for item in seen]
+    alphas = [shown(MarkerBoard(), item).markers[0].color.a for item in seen]
     assert 0.1 < alphas[0] < alphas[1] < alphas[2] < 1
 
 
 def test_the_label_says_category_id_and_score() -> None:
-    labels = [marker for marker in MarkerBoard().update(HEADER, [make_track(12)]).markers if marker.ns == "label"]
+    labels = [marker for marker in shown(MarkerBoard(), make_track(12)).markers if marker.ns == "label"]
     assert [label.text for label in labels] == ["mug 12 0.88"]
 
 
 def test_clearing_deletes_in_the_frame_in_which_the_markers_are_shown() -> None:
     board = MarkerBoard()
-    board.update(HEADER, [make_track(1)])
+    shown(board, make_track(1))
     deleted = board.clear().markers
     assert len(deleted) == 3
     assert all(marker.header == HEADER and marker.action == Marker.DELETE for marker in deleted)

@@ -32,6 +32,7 @@ from ros_support import (
 )
 from sensor_msgs.msg import Image
 
+from category_pose_ros.data.messages import stamp_ns
 from category_pose_ros.ros.health import Health
 from category_pose_ros.ros.hints import regions_from_message, renamed
 from category_pose_ros.ros.inputs import Inputs
@@ -156,15 +157,20 @@ class Rig:
         self.diagnostics = side.collect(DiagnosticArray, "/diagnostics")
         self._stamp_ns = 1_000_000_000
 
+    def send(self, mask: Image | None) -> int:
+        """Stamp of the next image, which is sent with or without a mask."""
+        self._stamp_ns += FRAME_NS
+        self.side.infos.publish(info_message())
+        self.side.images.publish(image_message(2, self._stamp_ns))
+        if mask is not None:
+            mask.header.stamp = image_message(stamp_ns=self._stamp_ns).header.stamp
+            self.side.masks.publish(mask)
+        self.side.executor.spin_once(timeout_sec=0.1)
+        return self._stamp_ns
+
     def send_until(self, objects: int, mask: Image | None) -> None:
         def send() -> bool:
-            self._stamp_ns += FRAME_NS
-            self.side.infos.publish(info_message())
-            self.side.images.publish(image_message(2, self._stamp_ns))
-            if mask is not None:
-                mask.header.stamp = image_message(stamp_ns=self._stamp_ns).header.stamp
-                self.side.masks.publish(mask)
-            self.side.executor.spin_once(timeout_sec=0.1)
+            self.send(mask)
             return bool(self.poses) and len(self.poses[-1].poses) == objects
 
         self.side.until(send, f"{objects} objects are seen")
@@ -184,6 +190,22 @@ def test_a_mask_is_used_where_asked_for_and_images_go_without_when_it_stops() ->
         rig.send_until(1, mask_message())
         process.send_signal(signal.SIGINT)
         assert "no hint on /mask has the stamp of an image, images are searched without" in output_after_end(process)
+
+
+def test_an_image_whose_mask_does_not_come_is_dropped_and_counted_while_others_have_theirs() -> None:
+    with camera() as side, node_process("-p", "hint:=mask", "-p", "pairing.fallback_after_s:=1000.0"):
+        rig, without = Rig(side), set()
+
+        def alternate() -> bool:
+            without.add(rig.send(None))
+            rig.send(mask_message())
+            return rig.count("frames unpaired") > 2
+
+        side.until(alternate, "unpaired images are counted")
+        answered = {stamp_ns(message.header) for message in rig.poses}
+        assert answered
+        assert not answered & without
+        assert {len(message.poses) for message in rig.poses} == {1}
 
 
 def test_a_mask_that_does_not_fit_is_refused_and_the_image_searched_without() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,13 @@ from category_pose_ros.ros.pipeline import Answer
 
 STAMP_NS = 3_000_000_004
 HEADER = image_message(stamp_ns=STAMP_NS).header
+OVERLAYS = ("~/overlay", "~/overlay/compressed")
 
 
 class RecordingPublisher:
-    def __init__(self) -> None:
+    def __init__(self, listeners: int) -> None:
         self.sent: list[Any] = []
-        self.listeners = 0
+        self.listeners = listeners
 
     def publish(self, message: Any) -> None:
         self.sent.append(message)
@@ -54,20 +56,23 @@ class RecordingPublisher:
 class RecordingNode:
     """Publishes into lists: messages of packages that are not installed cannot go over DDS."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, deaf: Sequence[str]) -> None:
         self.publishers: dict[str, RecordingPublisher] = {}
+        self.deaf = deaf
         self.get_namespace = lambda: namespace
 
     def create_lifecycle_publisher(self, _: Any, topic: str, *__: Any, **___: Any) -> RecordingPublisher:
-        return self.publishers.setdefault(topic, RecordingPublisher())
+        return self.publishers.setdefault(topic, RecordingPublisher(int(topic not in self.deaf)))
 
     def get_logger(self) -> Any:
         return get_logger("recording")
 
 
-def record(*answers: Answer, namespace: str = "/", publish_tf: bool = True) -> dict[str, list[Any]]:
-    """What is published of answers, by topic."""
-    node: Any = RecordingNode(namespace)
+def record(
+    *answers: Answer, namespace: str = "/", publish_tf: bool = True, deaf: Sequence[str] = OVERLAYS
+) -> dict[str, list[Any]]:
+    """What is published of answers, by topic, where nobody listens to some of them."""
+    node: Any = RecordingNode(namespace, deaf)
     outputs = Outputs(node, publish_tf)
     for answer in answers:
         outputs.publish(HEADER, answer)
@@ -132,10 +137,13 @@ def test_packages_that_are_missing_are_named_once_and_the_rest_is_published(
     assert printed.count("tf2_msgs is not installed, /tf is not published") == 1
 
 
-def test_nothing_is_drawn_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_vision_msgs")
+def test_nothing_is_drawn_or_composed_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outputs_module, "_drawn", lambda _: pytest.fail("drawn"))
-    sent = record(answer(1))
-    assert sent["~/overlay"] == sent["~/overlay/compressed"] == []
+    monkeypatch.setattr(outputs_module, "detection_array", lambda *_: pytest.fail("composed"))
+    sent = record(answer(1), deaf=(*OVERLAYS, "~/markers", "~/detections"))
+    assert len(sent["~/poses"]) == 1
+    assert not any(sent[topic] for topic in (*OVERLAYS, "~/markers", "~/detections"))
 
 
 @pytest.mark.parametrize("message_type", [Image, CompressedImage])

@@ -136,3 +136,21 @@ def test_a_state_without_silhouette_in_the_image_costs_and_does_not_pull() -> No
         assert here.cost > 0
         assert here.gradient.abs().max() == 0
         assert here.hessian.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("translation", "flat"),
+    [
+        ([0.0, 0.0, 0.1], 1.0),  # the camera is inside
+        ([1.5, 0.0, 0.2], 1.0),  # partly behind it
+        ([0.0, 0.0, -7.0], 1.0),  # wholly behind it
+        ([0.0, 0.0, 5000.0], 1.0),  # smaller than a pixel
+        ([0.0, 0.7, 7.0], 1e-7),  # pressed flat: slivers, all seen edge on
+    ],
+)
+def test_no_state_gives_a_step_that_is_not_finite(translation: list[float], flat: float) -> None:
+    pose = SE3(standing(0.8).camera_from_object.rotation, torch.tensor([translation]))
+    state = State(pose, (SIZE * torch.tensor([1.0, 1.0, flat])).log())
+    there = term_for(car(), mask_of(car(), standing(0.8))).linearise(state)
+    for value in (there.cost, there.gradient, there.hessian):
+        assert value.isfinite().all()

@@ -10,7 +10,7 @@ from cuboids import SIZE, correspondences, intrinsics, truth
 from category_pose_ros.estimation.solver import Linearised
 from category_pose_ros.estimation.state import State
 from category_pose_ros.estimation.terms import CorrespondenceTerm, SizePriorTerm
-from category_pose_ros.estimation.uncertainty import pose_covariance
+from category_pose_ros.estimation.uncertainty import SystematicConfig, pose_covariance, systematic_covariance
 from category_pose_ros.geometry import SE3, Symmetry
 
 IDENTITY = SE3(torch.eye(3), torch.tensor([0.0, 0.0, 1.0]))
@@ -80,3 +80,13 @@ def test_a_direction_that_no_term_sees_stays_finite() -> None:
     covariance = pose_covariance(torch.zeros(9, 9), IDENTITY, Symmetry.NONE)
     assert np.isfinite(covariance).all()
     assert np.linalg.eigvalsh(covariance).min() > 0
+
+
+def test_systematic_errors_lie_along_and_across_the_line_of_sight() -> None:
+    ray = np.array([0.6, 0.0, 0.8])
+    pose = SE3(torch.eye(3), torch.from_numpy(3.0 * ray))
+    covariance = systematic_covariance(pose, 0.2, SystematicConfig(rotation_deg=10.0, sight=0.05, lateral=0.01))
+    for direction, deviation in ((ray, 0.01), (np.array([0.0, 1.0, 0.0]), 0.002), (np.array([-0.8, 0.0, 0.6]), 0.002)):
+        assert covariance[:3, :3] @ direction == pytest.approx(deviation**2 * direction, abs=1e-12)
+    assert covariance[3:, 3:] == pytest.approx(np.radians(10.0) ** 2 * np.eye(3))
+    assert covariance[:3, 3:] == pytest.approx(0)

@@ -10,12 +10,17 @@ from typing import Any
 
 import click
 import numpy as np
+import torch
 from PIL import Image
 
 from category_pose_ros import Camera, Frame, ObjectEstimate, Region
 from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about, estimator_choice, estimator_options
 from category_pose_ros.data.images import read_depth, read_mask, read_rgb
+from category_pose_ros.estimation.estimator import DEFAULT_ENCODER
+from category_pose_ros.models.pose_encoder import load_encoder, nearest_prototype
 from category_pose_ros.visualization.overlay import draw_overlay
+from category_pose_ros.visualization.palette import category_colour
+from category_pose_ros.visualization.scene import PlacedMesh, draw_scene
 
 
 def _four_numbers(context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
@@ -43,6 +48,7 @@ def _four_numbers(context: click.Context, parameter: click.Parameter, text: str)
 @estimator_options
 @click.option("--json", "json_path", type=NEW_FILE, help="Write the objects to this file.")
 @click.option("--overlay", type=NEW_FILE, help="Write the image with boxes and axes to this file.")
+@click.option("--rendering", type=NEW_FILE, help="Write the objects as meshes, also from new viewpoints, to this file.")
 def estimate(
     image: Path,
     camera: tuple[float, ...],
@@ -51,6 +57,7 @@ def estimate(
     mask: Path | None,
     json_path: Path | None,
     overlay: Path | None,
+    rendering: Path | None,
     **choice: Any,
 ) -> None:
     """Estimate the objects in IMAGE and print them."""
@@ -71,6 +78,9 @@ def estimate(
     if overlay:
         with about("--overlay"):
             Image.fromarray(draw_overlay(frame.rgb, frame.camera, objects)).save(overlay)
+    if rendering:
+        with about("--rendering"):
+            Image.fromarray(draw_scene(frame.rgb, frame.camera, _meshes(objects))).save(rendering)
 
 
 def as_json(objects: Sequence[ObjectEstimate]) -> dict[str, Any]:
@@ -97,6 +107,17 @@ def _read_frame(image: Path, intrinsics: tuple[float, ...]) -> Frame:
     fx, fy, cx, cy = intrinsics
     with about("--camera"):
         return Frame(rgb, Camera(fx, fy, cx, cy, width, height))
+
+
+def _meshes(objects: Sequence[ObjectEstimate]) -> list[PlacedMesh]:
+    """Each object as the representative of its category that is nearest in size, stretched to the size it has."""
+    prototypes = load_encoder(DEFAULT_ENCODER).prototypes
+    meshes = []
+    for item in objects:
+        size_m = torch.from_numpy(item.size_m).float()
+        surface = nearest_prototype(prototypes, item.category, size_m).surface.scaled(size_m)
+        meshes.append(PlacedMesh(surface, item.camera_from_object, category_colour(item.category)))
+    return meshes
 
 
 def _line(item: ObjectEstimate) -> str:

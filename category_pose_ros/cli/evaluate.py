@@ -14,8 +14,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from category_pose_ros import PoseEstimator
-from category_pose_ros.cli.options import FOLDER, about, estimator_choice, estimator_options
-from category_pose_ros.data.annotations import AnnotatedFrame
+from category_pose_ros.cli.options import FOLDER, EstimatorChoice, about, estimator_choice, estimator_options
+from category_pose_ros.data.annotations import AnnotatedFrame, with_masks
 from category_pose_ros.data.damage import DAMAGES, damaged, without_depth
 from category_pose_ros.data.datasets import LAYOUTS, open_dataset
 from category_pose_ros.evaluation.evaluate import Evaluation
@@ -39,7 +39,7 @@ from category_pose_ros.evaluation.summary import (
     summarise,
 )
 from category_pose_ros.visualization.overlay import draw_box, draw_overlay
-from category_pose_ros.visualization.plots import plot_average_precision
+from category_pose_ros.visualization.plots import plot_average_precision, plot_trade_off
 
 _TRUTH_COLOUR = (255, 255, 255)
 
@@ -52,7 +52,9 @@ _TRUTH_COLOUR = (255, 255, 255)
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Use each n-th image alone.")
 @click.option("--no-depth", is_flag=True, help="Do not show the estimator the depth images.")
 @click.option("--with-depth", is_flag=True, help="Use only the images that have depth.")
+@click.option("--masks", is_flag=True, help="Show the estimator the annotated masks of the objects.")
 @click.option("--damage", is_flag=True, help="Again for each of several damages to the depth, and without depth.")
+@click.option("--vary", multiple=True, metavar="NAME=A,B,C", help="Again with each of these values of a setting.")
 @click.option("--output", type=FOLDER, help="Write metrics.json and report.html into this folder.")
 def evaluate(
     dataset: Path,
@@ -61,7 +63,9 @@ def evaluate(
     every: int,
     no_depth: bool,
     with_depth: bool,
+    masks: bool,
     damage: bool,
+    vary: tuple[str, ...],
     output: Path | None,
     **choice: Any,
 ) -> None:
@@ -73,28 +77,42 @@ def evaluate(
     """
     if no_depth and damage:
         raise click.UsageError("--damage: expected depth, but --no-depth leaves it out")
+    if masks and damage:
+        raise click.UsageError("--masks: expected without --damage")
     if schedule:
         choice["overrides"] += (f"estimator.schedule={schedule}",)
     chosen = estimator_choice(**choice)
+    others = _variants(vary, choice)
     with about("DATASET"):
         scene = _Thinned(open_dataset(dataset, layout), every, with_depth)
     estimator = chosen.load()
-    frames = _shown(scene, dataset.name)
-    evaluation = run_evaluation(estimator.estimate, without_depth(frames) if no_depth else frames, chosen.categories)
+
+    def run(estimator: PoseEstimator, label: str) -> Evaluation:
+        frames = _shown(scene, label)
+        if masks:
+            frames = with_masks(frames)
+        return run_evaluation(estimator.estimate, without_depth(frames) if no_depth else frames, chosen.categories)
+
+    evaluation = run(estimator, dataset.name)
     summary = summarise(evaluation)
     click.echo(table_text(summary))
-    by_damage: dict[str, Metrics] = {}
+    compared: dict[str, dict[str, Metrics]] = {}
     if damage:
-        by_damage = {"as it is": summary["overall"], **_by_damage(estimator, scene, chosen.categories)}
-        click.echo("\n" + aligned(group_rows(by_damage)))
+        compared["by_damage"] = {"as it is": summary["overall"], **_by_damage(estimator, scene, chosen.categories)}
+    if others:
+        numbers = {label: summarise(run(other.load(), label))["overall"] for label, other in others.items()}
+        compared["by_setting"] = {"as it is": summary["overall"], **numbers}
+    for groups in compared.values():
+        click.echo("\n" + aligned(group_rows(groups)))
     click.echo(LEGEND)
     if output:
         with about("--output"):
             output.mkdir(parents=True, exist_ok=True)
-        write_metrics(output / "metrics.json", summary, by_damage)
+        write_metrics(output / "metrics.json", summary, compared)
         schedule = chosen.settings.estimator.schedule
         title = f"{dataset.resolve().name}: {chosen.method}{'' if schedule == 'ours' else ', schedule of the paper'}"
-        write_page(output / "report.html", title, summary, _plots(evaluation), _overlays(evaluation, scene), by_damage)
+        plots = [*_plots(evaluation), *_trade_off(compared.get("by_setting", {}))]
+        write_page(output / "report.html", title, summary, plots, _overlays(evaluation, scene), compared)
         click.echo(f"wrote {output / 'metrics.json'} and {output / 'report.html'}")
 
 
@@ -116,6 +134,18 @@ def _shown(scene: Sequence[AnnotatedFrame], label: str) -> Iterable[AnnotatedFra
     """The frames, with a progress bar on a terminal."""
     frames: Iterable[AnnotatedFrame] = tqdm(scene, unit="image", desc=label, disable=None)
     return frames
+
+
+def _variants(texts: Sequence[str], choice: dict[str, Any]) -> dict[str, EstimatorChoice]:
+    """By NAME=VALUE the estimator with that one setting changed."""
+    single = []
+    for text in texts:
+        name, separator, values = text.partition("=")
+        if not separator or not all(values.split(",")):
+            raise click.BadParameter(f"expected NAME=A,B,C, got {text!r}", param_hint="--vary")
+        single += [f"{name}={value}" for value in values.split(",")]
+    with about("--vary"):
+        return {text: estimator_choice(**{**choice, "overrides": (*choice["overrides"], text)}) for text in single}
 
 
 def _by_damage(
@@ -145,6 +175,12 @@ def _plots(evaluation: Evaluation) -> list[Picture]:
             plot_average_precision("translation", "centimetres", AP_TRANSLATION_CM, translation),
         ),
     ]
+
+
+def _trade_off(by_setting: dict[str, Metrics]) -> list[Picture]:
+    if not by_setting or any(numbers["acc_pi_6"] is None for numbers in by_setting.values()):
+        return []
+    return [Picture("Accuracy against time, for every setting that was tried.", plot_trade_off(by_setting))]
 
 
 def _curves(evaluation: Evaluation) -> dict[str, PrecisionCurves]:

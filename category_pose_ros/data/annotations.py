@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from category_pose_ros.geometry import SE3, Symmetry
 from category_pose_ros.geometry.symmetry import symmetry_of
-from category_pose_ros.records import Frame
+from category_pose_ros.records import Frame, Region
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,7 @@ class GroundTruthObject:
         track_id: the same for one object in all frames of a sequence; None where unknown.
         symmetry: in this image, where it is another than the category's: that of a mug whose handle is
             hidden. None: the category's.
+        mask: (H, W) bool, the pixels that show it; None where unknown.
     """
 
     category: str
@@ -34,6 +36,7 @@ class GroundTruthObject:
     visible_fraction: float | None = None
     track_id: int | None = None
     symmetry: Symmetry | None = None
+    mask: npt.NDArray[np.bool_] | None = None
 
     @property
     def seen_symmetry(self) -> Symmetry:
@@ -48,3 +51,16 @@ class AnnotatedFrame:
     frame: Frame
     objects: tuple[GroundTruthObject, ...]
     name: str
+
+
+def with_masks(frames: Iterable[AnnotatedFrame]) -> Iterator[AnnotatedFrame]:
+    """The frames with the annotated masks and categories as their regions, as a perfect segmentation would give them.
+
+    Raises:
+        ValueError: an object has no mask.
+    """
+    for annotated in frames:
+        if any(item.mask is None for item in annotated.objects):
+            raise ValueError(f"{annotated.name}: expected masks of all objects (mask_visib), found some without")
+        regions = tuple(Region(mask=item.mask, category=item.category) for item in annotated.objects)
+        yield replace(annotated, frame=replace(annotated.frame, regions=regions))

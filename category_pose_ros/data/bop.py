@@ -1,7 +1,8 @@
 """BOP-style scene folders as annotated frames.
 
-Layout: `rgb/000000.(png|jpg)`, `depth/000000.png` where there is depth, `scene_camera.json`,
-`scene_gt.json`, `scene_gt_info.json`. Beyond BOP (Hodan et al., ECCV 2018) every object carries
+Layout: `rgb/000000.(png|jpg)`, `depth/000000.png` where there is depth, `mask_visib/000000_000000.png`
+(image and object) where there are masks of what is visible, `scene_camera.json`, `scene_gt.json`,
+`scene_gt_info.json`. Beyond BOP (Hodan et al., ECCV 2018) every object carries
 its `category` and `size_m`, in sequences its `track_id`, and its `symmetry` where it is not the
 category's (a mug whose handle is hidden); an object with `"ignore": true` is neither a hit nor a miss.
 Files hold millimetres, records hold metres.
@@ -9,8 +10,9 @@ Files hold millimetres, records hold metres.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import torch
 
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.data.frames import FrameList
-from category_pose_ros.data.images import read_depth, read_rgb
+from category_pose_ros.data.images import read_depth, read_mask, read_rgb
 from category_pose_ros.geometry import SE3, Camera, Symmetry
 from category_pose_ros.records import Frame
 
@@ -62,7 +64,12 @@ class BopScene(FrameList):
             frame = Frame(rgb, _camera(entry, rgb.shape[1], rgb.shape[0]), depth, int(entry.get("stamp_ns", 0)))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{camera_path}: image {key}: {_describe(error)}") from error
-        return AnnotatedFrame(frame, self.objects(image_id), name)
+        return AnnotatedFrame(frame, tuple(self._with_masks(image_id)), name)
+
+    def _with_masks(self, image_id: int) -> Iterator[GroundTruthObject]:
+        for number, item in enumerate(self.objects(image_id)):
+            path = self.path / "mask_visib" / f"{image_id:06d}_{number:06d}.png"
+            yield dataclasses.replace(item, mask=read_mask(path)) if path.exists() else item
 
     def objects(self, image_id: int) -> tuple[GroundTruthObject, ...]:
         """The ground truth of an image; needs no image file.

@@ -39,6 +39,9 @@ def write_scene(path: Path, frames: Iterable[AnnotatedFrame], image_suffix: str 
         if frame.depth is not None:
             millimetres = np.nan_to_num(frame.depth * 1000.0, nan=0.0, posinf=0.0, neginf=0.0)
             _write_image(path / "depth" / f"{stem}.png", np.rint(millimetres).clip(0, 65535).astype(np.uint16))
+        for number, item in enumerate(annotated.objects):
+            if item.mask is not None:
+                _write_image(path / "mask_visib" / f"{stem}_{number:06d}.png", item.mask.astype(np.uint8) * 255)
         cameras[key] = {
             "cam_K": frame.camera.matrix().ravel().tolist(),
             "depth_scale": 1.0,

@@ -41,7 +41,7 @@ class SampleConfig:
     beyond: float = setting(
         0.12, "Share of crops that reach beyond their image, on one side.", minimum=0.0, maximum=1.0
     )
-    centred_px: float = setting(92.0, "Apparent diagonal of the object in a centred crop.", minimum=8.0)
+    centred_px: float = setting(106.0, "Apparent diagonal of the object in a centred crop.", minimum=8.0)
     views_per_scene: int = setting(
         2, "Crops rendered of each scene; each is also used mirrored.", minimum=1, maximum=16
     )

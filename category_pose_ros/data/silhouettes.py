@@ -7,14 +7,14 @@ looks ahead, at the places of a grid and with any heading. Small objects are see
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from category_pose_ros.data.medoids import cluster, descriptor
+from category_pose_ros.data.medoids import FloatArray, cluster, descriptor
 from category_pose_ros.data.procedural import shapes
 from category_pose_ros.data.procedural.scenes import FAMILIES, SYMMETRIES
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
@@ -29,8 +29,11 @@ from category_pose_ros.rendering.visibility import visible_faces
 # 35 mm lens before a sensor 32 mm wide, as in the authors' code.
 CAMERA = Camera(280.0, 280.0, 127.5, 127.5, 256, 256)
 CAMERA_HEIGHT_M = 1.5
+# Of each five instances three are for training, one for choosing and one for testing.
+_SPLITS = {"training": (0, 1, 2), "choosing": (3,), "testing": (4,)}
 _LATERAL_M = (-6.0, -3.0, 0.0, 3.0, 6.0)
 _AHEAD_M = (7.0, 10.0, 13.0, 16.0, 19.0)
+_TEXTURES = TextureSource()  # families want one; a silhouette shows none of it
 # x right, y ahead and z up to the axes of a camera that looks ahead.
 _AHEAD = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
@@ -51,50 +54,69 @@ class Shape:
 
 
 @dataclass(frozen=True, eq=False)
-class ShapeSplits:
-    """Instances of a category, divided.
+class Representatives:
+    """Instances that stand for a category.
 
     Attributes:
-        medoids: one instance per cluster; in none of the splits.
-        splits: 0.6, 0.2 and 0.2 of the others, for training, choosing and testing: instance and its cluster.
-        log_size_covariance: (K, 3, 3) of each cluster.
+        medoids: one instance per cluster, the largest cluster first.
+        log_size_covariance: (K, 3, 3) of each cluster about its medoid.
     """
 
     medoids: tuple[Shape, ...]
-    splits: tuple[list[tuple[Shape, int]], ...]
     log_size_covariance: Tensor
 
 
-def procedural_shapes(category: str, count: int, seed: int, cells: int) -> list[Shape]:
-    """Instances of a procedural family, simplified to a grid of `cells` along each axis."""
-    rng, source = np.random.default_rng(seed), TextureSource()
-    found = []
-    for _ in range(count):
-        instance = FAMILIES[category](rng, source)
-        mesh = shapes.merge([part for part, _ in instance.parts])
-        surface = Surface.from_triangles(*simplified(mesh.vertices, mesh.faces, cells))
-        found.append(Shape(category, surface, torch.from_numpy(instance.size_m).float()))
-    return found
+@dataclass(frozen=True)
+class Family:
+    """The endless, numbered instances of a procedural category.
+
+    Attributes:
+        category: name.
+        seed: decides all instances.
+        cells: meshes are simplified to a grid of this many cells along each axis.
+        gallery: as many of the first instances are for choosing representatives, and in none of the splits.
+    """
+
+    category: str
+    seed: int
+    cells: int
+    gallery: int
+
+    def instance(self, number: int) -> Shape:
+        """The same for the same number."""
+        rng = np.random.default_rng([self.seed, number])
+        made = FAMILIES[self.category](rng, _TEXTURES)
+        mesh = shapes.merge([part for part, _ in made.parts])
+        surface = Surface.from_triangles(*simplified(mesh.vertices, mesh.faces, self.cells))
+        return Shape(self.category, surface, torch.from_numpy(made.size_m).float())
+
+    def split(self, name: str) -> Iterator[Shape]:
+        """The instances for `training`, `choosing` or `testing` (0.6, 0.2 and 0.2 of all), without end."""
+        for number in itertools.count(self.gallery):
+            if number % 5 in _SPLITS[name]:
+                yield self.instance(number)
+
+    def representatives(self, clusters: int) -> Representatives:
+        """Cluster the gallery; its medoids stand for the category."""
+        found = [self.instance(number) for number in range(self.gallery)]
+        groups = cluster([look(item.surface) for item in found], clusters)
+        logs = torch.stack([item.size_m.log() for item in found])
+        covariances = []
+        for label in range(clusters):
+            own = logs[torch.from_numpy(groups.label == label)]
+            away = own - found[groups.medoid[label]].size_m.log()
+            covariances.append(away.T @ away / len(own) + 4e-4 * torch.eye(3))  # at least 2 % of each extent
+        return Representatives(tuple(found[index] for index in groups.medoid), torch.stack(covariances))
 
 
-def split_shapes(found: Sequence[Shape], clusters: int, seed: int) -> ShapeSplits:
-    """Cluster instances, set their medoids aside and divide the others at random."""
-    looks = [descriptor(item.surface.vertices.numpy(), item.surface.faces.numpy()) for item in found]
-    groups = cluster(looks, clusters)
-    others = np.setdiff1d(np.arange(len(found)), groups.medoid)
-    others = np.random.default_rng(seed).permutation(others)
-    bounds = (0, round(0.6 * len(others)), round(0.8 * len(others)), len(others))
-    splits = tuple(
-        [(found[index], int(groups.label[index])) for index in others[start:stop]]
-        for start, stop in itertools.pairwise(bounds)
-    )
-    logs = torch.stack([item.size_m.log() for item in found])
-    covariances = []
-    for label in range(clusters):
-        own = logs[torch.from_numpy(groups.label == label)]
-        away = own - found[groups.medoid[label]].size_m.log()
-        covariances.append(away.T @ away / len(own) + 4e-4 * torch.eye(3))  # at least 2 % of each extent
-    return ShapeSplits(tuple(found[index] for index in groups.medoid), splits, torch.stack(covariances))
+def look(surface: Surface) -> FloatArray:
+    """The descriptor of a mesh; instances belong to the cluster whose medoid's is nearest."""
+    return descriptor(surface.vertices.numpy(), surface.faces.numpy())
+
+
+def nearest(found: FloatArray, medoids: Sequence[FloatArray]) -> int:
+    """Which medoid's descriptor is nearest."""
+    return int(np.argmin([np.linalg.norm(found - item) for item in medoids]))
 
 
 def random_views(rng: Rng, shape: Shape, count: int) -> SE3:

@@ -178,14 +178,12 @@ def _annotated(
     for number, item in enumerate(scene.objects):
         if item.instance.category in config.categories:
             alone = _silhouette_px(item, view, config.camera())
-            seen = int((rendering.owner == number).sum())
+            mask = rendering.owner == number
+            seen = int(mask.sum())
             if seen > 0:
                 truth = _truth(item, view, min(seen / max(alone, 1), 1.0), config.least_visible)
-                objects.append(
-                    dataclasses.replace(
-                        truth, track_id=number, symmetry=_symmetry(truth, rendering, number, config.camera())
-                    )
-                )
+                symmetry = _symmetry(truth, rendering, number, config.camera())
+                objects.append(dataclasses.replace(truth, track_id=number, symmetry=symmetry, mask=mask))
     depth = np.where(rendering.depth < _DEPTH_REACH_M, rendering.depth, np.float32(0))
     frame = Frame(rgb, config.camera(), depth, stamp_ns)
     return AnnotatedFrame(frame, tuple(objects), name)

@@ -11,13 +11,18 @@ import torch
 
 from category_pose_ros.config import section, setting, validate
 from category_pose_ros.estimation.belief import Belief, Search, Sighting, finished
+from category_pose_ros.estimation.foreground import Foreground
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
 from category_pose_ros.estimation.paper_schedule import PaperSchedule
+from category_pose_ros.estimation.silhouette import SilhouetteConfig, SilhouetteMethod
 from category_pose_ros.models.checkpoint import load_model
+from category_pose_ros.models.pose_encoder import load_encoder
 from category_pose_ros.records import Frame, ObjectEstimate
 
-DEFAULT_MODEL = Path(__file__).parent.parent / "weights" / "neural_mesh.safetensors"
-METHODS = ("neural_mesh",)
+_WEIGHTS = Path(__file__).parent.parent / "weights"
+DEFAULT_MODEL = _WEIGHTS / "neural_mesh.safetensors"
+DEFAULT_ENCODER = _WEIGHTS / "silhouette.safetensors"
+METHODS = ("neural_mesh", "silhouette")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -30,6 +35,7 @@ class EstimatorConfig:
         "ours", "How to search: ours, or as in the paper, to compare with, which takes long.", choices=("ours", "paper")
     )
     neural_mesh: NeuralMeshConfig = section(NeuralMeshConfig)
+    silhouette: SilhouetteConfig = section(SilhouetteConfig)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -68,7 +74,8 @@ class PoseEstimator:
             categories: names to look for; empty: all that the model knows.
             method: one of METHODS.
             device: "cpu", "cuda", or "auto" for CUDA where there is one.
-            model: a model file; None: the one that ships with the package.
+            model: a model file of the method; None: the one that ships with the package. With `silhouette`
+                the shipped neural mesh model still finds the objects whose masks do not come with the frame.
             config: settings.
 
         Raises:
@@ -77,15 +84,9 @@ class PoseEstimator:
         if method not in METHODS:
             raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
         chosen_device = _device(device)
-        loaded = load_model(model or DEFAULT_MODEL)
-        known = loaded.meshes.names
-        for name in categories:
-            if name not in known:
-                raise ValueError(f"categories: expected names among {', '.join(known)}, got {name!r}")
-        wanted = tuple(dict.fromkeys(categories)) or known
-        schedule = PaperSchedule if config.schedule == "paper" else NeuralMeshMethod
-        neural_mesh = schedule(loaded, wanted, chosen_device, config.neural_mesh)
-        return PoseEstimator(neural_mesh, wanted, str(chosen_device), config)
+        load = _neural_mesh if method == "neural_mesh" else _silhouette
+        loaded, wanted = load(model, categories, chosen_device, config)
+        return PoseEstimator(loaded, wanted, str(chosen_device), config)
 
     def estimate(self, frame: Frame) -> list[ObjectEstimate]:
         """All objects whose score reaches the threshold, best first."""
@@ -107,6 +108,33 @@ class PoseEstimator:
             One sighting per belief.
         """
         return self._method.follow(frame, beliefs, prior)
+
+
+def _neural_mesh(
+    path: Path | None, categories: Sequence[str], device: torch.device, config: EstimatorConfig
+) -> tuple[Method, tuple[str, ...]]:
+    loaded = load_model(path or DEFAULT_MODEL)
+    wanted = _chosen(categories, loaded.meshes.names)
+    schedule = PaperSchedule if config.schedule == "paper" else NeuralMeshMethod
+    return schedule(loaded, wanted, device, config.neural_mesh), wanted
+
+
+def _silhouette(
+    path: Path | None, categories: Sequence[str], device: torch.device, config: EstimatorConfig
+) -> tuple[Method, tuple[str, ...]]:
+    encoder = load_encoder(path or DEFAULT_ENCODER)
+    wanted = _chosen(categories, tuple(dict.fromkeys(item.category for item in encoder.prototypes)))
+    finder = load_model(DEFAULT_MODEL)
+    found = tuple(name for name in wanted if name in finder.meshes.names)
+    masks = Foreground(NeuralMeshMethod(finder, found, device, config.neural_mesh)) if found else None
+    return SilhouetteMethod(encoder, wanted, config.silhouette, masks), wanted
+
+
+def _chosen(categories: Sequence[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    for name in categories:
+        if name not in known:
+            raise ValueError(f"categories: expected names among {', '.join(known)}, got {name!r}")
+    return tuple(dict.fromkeys(categories)) or known
 
 
 def _device(name: str) -> torch.device:

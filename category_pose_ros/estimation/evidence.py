@@ -71,7 +71,7 @@ class Evidence(Votes):
 
     Attributes:
         table: neural mesh of the category that is looked for.
-        support: (V, h, w) chance that a cell shows the neighbourhood of a vertex of this object.
+        shown: (V, h, w) chance that a cell shows a vertex of this object.
         points_box: (N, 3) point of the box that each of these cells sees, in units of the box.
         cells: (N, 2) column and row of each cell.
         weight: (N,) information of each cell's correspondence, per squared cell.
@@ -80,12 +80,21 @@ class Evidence(Votes):
     """
 
     table: CategoryTable
-    support: Tensor
+    shown: Tensor
     points_box: Tensor
     cells: Tensor
     weight: Tensor
     axes: Tensor
     axes_information: Tensor
+
+    def support(self, vertices: Tensor) -> Tensor:
+        """Chance (n, h, w) that a cell shows the neighbourhood of each of n vertices of this object."""
+        return (self.table.neighbours[vertices] @ self.shown.flatten(1)).unflatten(1, self.shown.shape[1:])
+
+    def support_at(self, cells: Tensor) -> Tensor:
+        """Chance (B, V) that cell (b, v) of `cells`, counted row by row, shows the neighbourhood of vertex v."""
+        there = self.shown.flatten(1).T[cells]  # (B, V, vertices)
+        return (there * self.table.neighbours).sum(-1)
 
     def axes_log_likelihood(self, rotations: Tensor) -> Tensor:
         """Of rotations (..., 3, 3) seen along the line of sight, given the votes; 0 at best.
@@ -113,7 +122,8 @@ def gather_votes(
         image: camera of the image that the crops are from.
     """
     probability = posterior.category_probability(features)
-    return [_votes(probability[k, categories[k]], features, k, cameras[k], image, config) for k in range(len(cameras))]
+    wanted = torch.stack([each[index] for each, index in zip(probability, categories, strict=True)])
+    return _votes(wanted, features, cameras, image, config)
 
 
 def gather_evidence(
@@ -144,44 +154,57 @@ def gather_evidence(
             for mine, other, mirror in zip(probabilities, others, turned, strict=True)
         ]
         features = features.votes_with_mirror(mirrored)
-    evidence = []
-    for k, (category, probability, camera) in enumerate(zip(categories, probabilities, cameras, strict=True)):
-        votes = _votes(probability.sum(0), features, k, camera, image, config)
-        evidence.append(_evidence(posterior.tables[category], probability, votes, features.axes[k], config))
-    return evidence
+    tables = [posterior.tables[index] for index in categories]
+    totals = torch.stack([each.sum(0) for each in probabilities])
+    votes = _votes(totals, features, cameras, image, config)
+    member = torch.stack([each.presence for each in votes]).flatten(1)  # (B, N)
+    directions, certainty = _axes(tables, features.axes, member, config.axis_information)
+    chosen = member.topk(min(config.cells, member.shape[1])).indices
+    return [
+        _evidence(config, *parts)
+        for parts in zip(tables, probabilities, totals.flatten(1), votes, chosen, directions, certainty, strict=True)
+    ]
 
 
 def _votes(
-    probability: Tensor, features: FeatureMap, row: int, crop: Camera, image: Camera, config: CorrespondenceConfig
-) -> Votes:
-    """Votes of crop `row`, whose cells (h, w) show the category with these probabilities."""
-    height, width = probability.shape
-    cells = _cells(height, width).to(probability.device)
-    inside = _inside(cells, crop, image)
-    chance = probability.flatten() * inside  # (N,)
-    voted = cells + features.centre[row].flatten(1).T
-    scale = features.log_diagonal[row].flatten().clamp(0, 5)
+    probability: Tensor, features: FeatureMap, crops: list[Camera], image: Camera, config: CorrespondenceConfig
+) -> list[Votes]:
+    """Votes of crops whose cells show their categories with chances (B, h, w)."""
+    batch, height, width = probability.shape
+    cells = _cells(height, width).to(probability.device)  # (N, 2)
+    optics = _intrinsics(crops, probability.device)
+    inside = _inside(cells, optics, image)  # (B, N)
+    chance = probability.flatten(1) * inside
+    voted = cells + features.centre.flatten(2).transpose(1, 2)  # (B, N, 2)
+    scale = features.log_diagonal.flatten(1).clamp(0, 5)
+    reach = config.membership * scale.exp()
 
     # The votes of the cells in the middle of the crop, then of all that agree with them.
-    middle = cells.new_tensor([(width - 1) / 2, (height - 1) / 2])
-    member = chance * _near(voted, middle, scale, config.membership)
+    middle = cells.new_tensor([(width - 1) / 2, (height - 1) / 2]).expand(batch, 2)
+    member = chance * _near(voted, middle, reach)
     middle, _ = _weighted_mean(voted, scale, member, middle)
-    member = chance * _near(voted, middle, scale, config.membership)
+    member = chance * _near(voted, middle, reach)
     middle, diagonal = _weighted_mean(voted, scale, member, middle)
-    shape = (height, width)
-    return Votes(member.view(shape), inside.view(shape), _intrinsics(crop, cells.device), middle, diagonal.exp())
+    presence, inside = member.view(batch, height, width), inside.view(batch, height, width)
+    alone = [Intrinsics(optics.focal[k : k + 1], optics.centre[k : k + 1]) for k in range(batch)]
+    return [Votes(*parts) for parts in zip(presence, inside, alone, middle, diagonal.exp(), strict=True)]
 
 
 def _evidence(
-    table: CategoryTable, probability: Tensor, votes: Votes, axes: Tensor, config: CorrespondenceConfig
+    config: CorrespondenceConfig,
+    table: CategoryTable,
+    probability: Tensor,
+    total: Tensor,
+    votes: Votes,
+    chosen: Tensor,
+    directions: Tensor,
+    certainty: Tensor,
 ) -> Evidence:
-    vertices, height, width = probability.shape
+    """Of one crop, from the chances (V, h, w) of its vertices, their sum (N,) and the cells chosen."""
+    width = probability.shape[2]
     flat, member = probability.flatten(1), votes.presence.flatten()  # (V, N), (N,)
-    share = member / flat.sum(0).clamp_min(1e-6)
-    chosen = member.topk(min(config.cells, member.numel())).indices
     points, confidence = _expected_points(table, flat[:, chosen])
     information = config.independence / config.noise_cells**2
-    directions, certainty = _axes(table, axes, member, config.axis_information)
     return Evidence(
         votes.presence,
         votes.inside,
@@ -189,9 +212,9 @@ def _evidence(
         votes.centre,
         votes.diagonal,
         table=table,
-        support=(table.neighbours @ (flat * share)).view(vertices, height, width),
+        shown=(flat * (member / total.clamp_min(1e-6))).view_as(probability),
         points_box=points,
-        cells=_cells(height, width).to(chosen.device)[chosen],
+        cells=torch.stack([chosen % width, chosen // width], -1).float(),
         weight=member[chosen] * confidence * information,
         axes=directions,
         axes_information=certainty,
@@ -204,18 +227,24 @@ def _cells(height: int, width: int) -> Tensor:
     return torch.stack([columns, rows], -1).flatten(0, 1).float()
 
 
-def _axes(table: CategoryTable, votes: Tensor, member: Tensor, trust: float) -> tuple[Tensor, Tensor]:
-    """Mean vote of the object's cells: directions (2, 3) and their information (2,).
+def _axes(tables: list[CategoryTable], votes: Tensor, member: Tensor, trust: float) -> tuple[Tensor, Tensor]:
+    """Mean vote of each object's cells: directions (B, 2, 3) and their information (B, 2).
 
     The length of a mean of unit vectors is its mean resultant length, which for a concentrated
     von Mises-Fisher density is 1 - 1 / concentration (Mardia and Jupp 2000).
+
+    Args:
+        tables: of the objects.
+        votes: (B, 2, 3, h, w).
+        member: (B, N) chance that a cell shows the object.
     """
-    mean = (votes.flatten(2) * member).sum(-1) / member.sum().clamp_min(1e-6)  # (2, 3)
+    share = member / member.sum(-1, keepdim=True).clamp_min(1e-6)
+    mean = (votes.flatten(3) * share[:, None, None]).sum(-1)
     length = mean.norm(dim=-1)
     information = trust * (1 / (1 - length.clamp_max(_SUREST)) - 1)
-    if table.symmetry is Symmetry.AXIS_Z:  # the x axis follows from the z axis and is no vote of its own
-        information = information * information.new_tensor([0.0, 1.0])
-    return mean / length.clamp_min(1e-6).unsqueeze(-1), information
+    # Of symmetric objects the x axis follows from the z axis and is no vote of its own.
+    counts = [[float(table.symmetry is not Symmetry.AXIS_Z), 1.0] for table in tables]
+    return mean / length.clamp_min(1e-6).unsqueeze(-1), information * information.new_tensor(counts)
 
 
 def _expected_points(table: CategoryTable, probability: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,23 +256,26 @@ def _expected_points(table: CategoryTable, probability: Tensor) -> tuple[Tensor,
     return points, mass / probability.sum(0).clamp_min(1e-9)
 
 
-def _near(voted: Tensor, middle: Tensor, log_diagonal: Tensor, membership: float) -> Tensor:
-    return ((voted - middle).norm(dim=-1) < membership * log_diagonal.exp()).float()
+def _near(voted: Tensor, middle: Tensor, reach: Tensor) -> Tensor:
+    return ((voted - middle.unsqueeze(1)).norm(dim=-1) < reach).float()
 
 
 def _weighted_mean(voted: Tensor, log_diagonal: Tensor, weight: Tensor, fallback: Tensor) -> tuple[Tensor, Tensor]:
-    total = weight.sum()
+    """Of votes (B, N, 2) and (B, N): means (B, 2), the fallback where nothing weighs, and (B,)."""
+    total = weight.sum(-1, keepdim=True)
     share = weight / total.clamp_min(1e-6)
-    mean = (share.unsqueeze(-1) * voted).sum(0)
-    return torch.where(total > 1e-3, mean, fallback), (share * log_diagonal).sum()
+    mean = (share.unsqueeze(-1) * voted).sum(1)
+    return torch.where(total > 1e-3, mean, fallback), (share * log_diagonal).sum(-1)
 
 
-def _inside(cells: Tensor, crop: Camera, image: Camera) -> Tensor:
-    """Whether cells (N, 2) of a crop lie in the image, (N,) bool."""
-    pixels = image.project(crop.rays(cells))
+def _inside(cells: Tensor, optics: Intrinsics, image: Camera) -> Tensor:
+    """Whether cells (N, 2) of crops lie in the image that they are from, (B, N) bool."""
+    rays = (cells - optics.centre.unsqueeze(1)) / optics.focal.unsqueeze(1)
+    pixels = rays * rays.new_tensor([image.fx, image.fy]) + rays.new_tensor([image.cx, image.cy])
     return ((pixels > -0.5) & (pixels < pixels.new_tensor([image.width, image.height]) - 0.5)).all(-1)
 
 
-def _intrinsics(camera: Camera, device: torch.device) -> Intrinsics:
-    focal = torch.tensor([[camera.fx, camera.fy]], dtype=torch.float32, device=device)
-    return Intrinsics(focal, torch.tensor([[camera.cx, camera.cy]], dtype=torch.float32, device=device))
+def _intrinsics(crops: list[Camera], device: torch.device) -> Intrinsics:
+    rows = [[crop.fx, crop.fy, crop.cx, crop.cy] for crop in crops]
+    numbers = torch.tensor(rows, dtype=torch.float32, device=device)
+    return Intrinsics(numbers[:, :2], numbers[:, 2:])

@@ -7,7 +7,7 @@ for centres, a crop per candidate at one scale, coarse proposals, refinement, ch
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,10 +34,16 @@ from category_pose_ros.estimation.evidence import (
     gather_votes,
 )
 from category_pose_ros.estimation.proposals import ProposalConfig, ProposalGrid, log_score, vertex_support
-from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, minimise
+from category_pose_ros.estimation.resting import Planes, RestingConfig, find_planes, resting_term, shared_up_term
+from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, linearise, minimise
 from category_pose_ros.estimation.state import Intrinsics, State
 from category_pose_ros.estimation.terms import AxesTerm, BeliefTerm, CorrespondenceTerm, SizePriorTerm
-from category_pose_ros.estimation.uncertainty import pose_covariance
+from category_pose_ros.estimation.uncertainty import (
+    SystematicConfig,
+    pose_covariance,
+    systematic_covariance,
+    tilt_variance,
+)
 from category_pose_ros.geometry import SE3, Camera, rotations
 from category_pose_ros.geometry.symmetry import canonical
 from category_pose_ros.models.backbone import FeatureMap, folded
@@ -54,7 +60,9 @@ class NeuralMeshConfig:
     """The neural mesh method."""
 
     crop_px: int = setting(128, "Side of the crop around each candidate, a multiple of 32.", minimum=64, maximum=512)
-    crop_diagonal_px: float = setting(92.0, "Apparent diagonal of the object in its crop.", minimum=32.0, maximum=512.0)
+    crop_diagonal_px: float = setting(
+        105.0, "Apparent diagonal of the object in its crop.", minimum=32.0, maximum=512.0
+    )
     looks: int = setting(2, "Crops per candidate, each aimed by the votes in the one before.", minimum=1, maximum=5)
     least_cells: float = setting(
         8.0, "Candidates of whose crop fewer cells show the object are not followed up.", minimum=0.0
@@ -71,7 +79,9 @@ class NeuralMeshConfig:
     proposals: ProposalConfig = section(ProposalConfig)
     correspondence: CorrespondenceConfig = section(CorrespondenceConfig)
     depth: measured.DepthConfig = section(measured.DepthConfig)
+    resting: RestingConfig = section(RestingConfig)
     solver: SolverConfig = section(SolverConfig)
+    systematic: SystematicConfig = section(SystematicConfig)
     follow_iterations: int = setting(5, "Damped steps per frame for an object that is tracked.", minimum=1, maximum=200)
 
     def __post_init__(self) -> None:
@@ -90,6 +100,39 @@ class _Answer:
     presence: float
     log_score: float
     trust: float  # 1, or less where depth contradicts it
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """What the depth of a frame shows: itself, (H, W) in metres, and the planes in it."""
+
+    depth: images.Depth
+    planes: Planes
+
+
+@dataclass(frozen=True, eq=False)
+class _Readings:
+    """What depth says about some objects: the readings on each, and the planes they may rest on."""
+
+    points: list[DepthPoints]
+    planes: Planes
+
+
+@dataclass(frozen=True, eq=False)
+class _Solved:
+    """B refined hypotheses.
+
+    Attributes:
+        states: of all objects, as many for each.
+        curvature: of all terms there.
+        trust: (B,) 1, or less where depth contradicts a hypothesis.
+        log_odds: (B,) of how it rests, in favour of each.
+    """
+
+    states: State
+    curvature: Linearised
+    trust: Tensor
+    log_odds: Tensor
 
 
 class NeuralMeshMethod:
@@ -116,12 +159,18 @@ class NeuralMeshMethod:
     @torch.inference_mode()
     def search(self, frame: Frame) -> Search:
         """All objects of the frame, best first, whatever their score, in short pieces of work."""
+        explained = yield from self.explain(frame)
+        return [estimate for estimate, _ in explained]
+
+    @torch.inference_mode()
+    def explain(self, frame: Frame) -> Generator[None, None, list[tuple[ObjectEstimate, Evidence]]]:
+        """The objects as `search` finds them, each with what its crop says."""
         image, camera = images.rectify(frame)
-        depth = images.rectify_depth(frame)
+        scene = self._scene(frame, camera)
         allowed = hints.allowed_pixels(frame, [table.name for table in self._posterior.tables])
         levels = []
         for level in range(self._config.detection.levels):
-            levels.append(self._find(image, camera, level, allowed))
+            levels.append((yield from self._find(image, camera, level, allowed)))
             yield
         answers: list[_Answer] = []
         candidates = merge_levels(levels, self._config.detection, self._finest(camera))
@@ -133,12 +182,22 @@ class NeuralMeshMethod:
                 yield
             candidates = distinct(aimed, self._config.least_cells)
         for group in _groups(candidates):
-            evidence = self._look_closer(image, camera, group, self._config.mirror)
+            evidence = yield from self._look_twice(image, camera, group)
             yield
-            answers += self._answers(camera, depth, group, evidence)
+            answers += self._answers(camera, scene, group, evidence)
             yield
         kept = _without_duplicates(answers, camera, self._config.duplicate_distance)
-        return [self._report(answer) for answer in kept]
+        if scene is None:
+            kept = self._agreed(kept)
+        return [(self._report(answer), answer.evidence) for answer in kept]
+
+    @torch.inference_mode()
+    def look_at(self, frame: Frame, beliefs: Sequence[Belief]) -> list[Evidence]:
+        """What a crop around the place of each belief says about it."""
+        image, camera = images.rectify(frame)
+        names = [table.name for table in self._posterior.tables]
+        candidates = [_where_believed(belief, names.index(belief.category), camera) for belief in beliefs]
+        return self._look_closer(image, camera, candidates) if candidates else []
 
     @torch.inference_mode()
     def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
@@ -160,39 +219,44 @@ class NeuralMeshMethod:
         believed = _believed_states(beliefs, self._device)
         expected = BeliefTerm(believed, torch.stack([item.information for item in beliefs]).float().to(self._device))
         solver = dataclasses.replace(self._config.solver, iterations=self._config.follow_iterations)
-        readings = self._readings(images.rectify_depth(frame), camera, evidence)
+        readings = self._readings(self._scene(frame, camera), camera, evidence)
         sizes = _size_prior_term(evidence, 1)
         share = torch.tensor(prior, device=self._device)[:, None, None]
         sizes = dataclasses.replace(sizes, information=share * sizes.information)
         # Far from what the cells say the robust kernel would drop them all, so it starts where their votes are.
         start = _aimed(believed, evidence)
-        states, curvature, trust = self._solve(evidence, start, sizes, [expected], readings, solver)
-        answers = self._choose(candidates, evidence, states, curvature, trust)
-        strain = (2 * expected.cost(states)).tolist()
+        solved = self._solve(evidence, start, sizes, [expected], readings, solver)
+        answers = self._choose(candidates, evidence, solved)
+        strain = (2 * expected.cost(solved.states)).tolist()
         return [self._sighting(answer, row) for answer, row in zip(answers, strain, strict=True)]
 
-    def _find(self, image: images.Image, camera: Camera, level: int, allowed: hints.Mask | None) -> list[Candidate]:
-        """Candidates from one level of a pyramid of images, in pixels of the given one."""
+    def _find(
+        self, image: images.Image, camera: Camera, level: int, allowed: hints.Mask | None
+    ) -> Generator[None, None, list[Candidate]]:
+        """Candidates from one level of a pyramid of images, in pixels of the given one; the finest in two pieces."""
         config = self._config.detection
         long_side = round(self._finest(camera) * max(camera.width, camera.height))
         small, small_camera = images.fit(image, camera, long_side >> level)
         cells = images.cell_camera(small_camera)
         voting = None if allowed is None else hints.allowed_cells(allowed, camera, cells).to(self._device)
-        return find_candidates(self._features([small]), self._posterior, cells, camera, config, voting)
+        halfway = self._backbone.lower(images.to_tensor([small], self._device))
+        if level == 0:
+            yield
+        return find_candidates(self._backbone.upper(halfway), self._posterior, cells, camera, config, voting)
 
     def _finest(self, camera: Camera) -> float:
         """Scale of the finest level of the pyramid, relative to the image."""
         return min((self._config.detection.area_px / (camera.width * camera.height)) ** 0.5, 1.0)
 
     def _answers(
-        self, camera: Camera, depth: images.Depth | None, candidates: list[Candidate], evidence: list[Evidence]
+        self, camera: Camera, scene: _Scene | None, candidates: list[Candidate], evidence: list[Evidence]
     ) -> list[_Answer]:
         """Propose and refine: one answer per candidate."""
         starts = [self._grids[c.category].propose(item) for c, item in zip(candidates, evidence, strict=True)]
-        readings = self._readings(depth, camera, evidence)
+        readings = self._readings(scene, camera, evidence)
         prior = _size_prior_term(evidence, len(starts[0].log_size))
         solved = self._solve(evidence, State.cat(starts), prior, [], readings, self._config.solver)
-        return self._choose(candidates, evidence, *solved)
+        return self._choose(candidates, evidence, solved)
 
     def _aim(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Votes]:
         """Where the cells of a crop around each candidate see it."""
@@ -201,13 +265,30 @@ class NeuralMeshMethod:
         features = self._features(crops)
         return gather_votes(features, self._posterior, categories, cells, camera, self._config.correspondence)
 
-    def _look_closer(
-        self, image: images.Image, camera: Camera, candidates: list[Candidate], mirror: bool = False
-    ) -> list[Evidence]:
-        """What a crop around each candidate says about it, read mirrored too if wished."""
+    def _look_closer(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Evidence]:
+        """What a crop around each candidate says about it."""
         crops, cells = self._crops(image, camera, candidates)
-        features = self._features(crops)
-        mirrored = self._features([np.ascontiguousarray(crop[:, ::-1]) for crop in crops]) if mirror else None
+        return self._read(self._features(crops), None, candidates, cells, camera)
+
+    def _look_twice(
+        self, image: images.Image, camera: Camera, candidates: list[Candidate]
+    ) -> Generator[None, None, list[Evidence]]:
+        """The same of each crop and, if wished, its mirror image; a piece each."""
+        crops, cells = self._crops(image, camera, candidates)
+        features, mirrored = self._features(crops), None
+        if self._config.mirror:
+            yield
+            mirrored = self._features([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])
+        return self._read(features, mirrored, candidates, cells, camera)
+
+    def _read(
+        self,
+        features: FeatureMap,
+        mirrored: FeatureMap | None,
+        candidates: list[Candidate],
+        cells: list[Camera],
+        camera: Camera,
+    ) -> list[Evidence]:
         categories = [candidate.category for candidate in candidates]
         config = self._config.correspondence
         return gather_evidence(features, self._posterior, categories, cells, camera, config, mirrored)
@@ -226,10 +307,15 @@ class NeuralMeshMethod:
             cells.append(images.cell_camera(patch_camera))
         return crops, cells
 
-    def _readings(self, depth: images.Depth | None, camera: Camera, evidence: list[Evidence]) -> list[DepthPoints]:
-        if depth is None:
-            return []
-        return [measured.sample_points(depth, camera, item, self._config.depth) for item in evidence]
+    def _scene(self, frame: Frame, camera: Camera) -> _Scene | None:
+        depth = images.rectify_depth(frame)
+        return None if depth is None else _Scene(depth, find_planes(depth, camera, self._config.resting))
+
+    def _readings(self, scene: _Scene | None, camera: Camera, evidence: list[Evidence]) -> _Readings | None:
+        if scene is None:
+            return None
+        points = [measured.sample_points(scene.depth, camera, item, self._config.depth) for item in evidence]
+        return _Readings(points, scene.planes)
 
     def _solve(
         self,
@@ -237,37 +323,31 @@ class NeuralMeshMethod:
         start: State,
         prior: SizePriorTerm,
         others: list[Term],
-        readings: list[DepthPoints],
+        readings: _Readings | None,
         solver: SolverConfig,
-    ) -> tuple[State, Linearised, Tensor]:
-        """All hypotheses of all objects in one batch, and how far depth lets each be believed, (B,).
+    ) -> _Solved:
+        """All hypotheses of all objects in one batch.
 
         Depth, where there is any, comes second: it sets the scale of what the image has found.
         """
         keep = len(start.log_size) // len(evidence)
-        terms: list[Term] = [
-            _correspondence_term(evidence, keep, self._config.correspondence.robust_cells),
-            _axes_term(evidence, keep),
-            prior,
-            *others,
-        ]
+        terms: list[Term] = [*self._image_terms(evidence, keep), prior, *others]
         states, curvature = minimise(terms, start, solver)
-        trust = torch.ones(len(start.log_size), device=self._device)
-        if readings:
-            term = measured.depth_term(readings, evidence, keep, self._config.depth.robust)
+        trust, log_odds = torch.ones_like(curvature.cost), torch.zeros_like(curvature.cost)
+        if readings is not None:
+            term = measured.depth_term(readings.points, evidence, keep, self._config.depth.robust)
             states, term, trust = measured.to_scale(states, term, prior, self._config.depth)
-            states, curvature = minimise([*terms, term], states, solver)
-        return states, curvature, trust
+            terms.append(term)
+            if len(readings.planes):
+                rests = resting_term(states, readings.planes, self._config.resting)
+                terms.append(rests)
+                log_odds = self._config.resting.log_odds * rests.weight
+            states, curvature = minimise(terms, states, solver)
+        return _Solved(states, curvature, trust, log_odds)
 
-    def _choose(
-        self,
-        candidates: list[Candidate],
-        evidence: list[Evidence],
-        states: State,
-        curvature: Linearised,
-        trust: Tensor,
-    ) -> list[_Answer]:
+    def _choose(self, candidates: list[Candidate], evidence: list[Evidence], solved: _Solved) -> list[_Answer]:
         """Of each object's hypotheses the one that explains its crop best."""
+        states, curvature = solved.states, solved.curvature
         keep = len(states.log_size) // len(evidence)
         answers = []
         for number, (candidate, item) in enumerate(zip(candidates, evidence, strict=True)):
@@ -275,12 +355,43 @@ class NeuralMeshMethod:
             support, presence = vertex_support(states[rows], item)
             turns = rotations.line_of_sight(item.ray).T @ states[rows].camera_from_object.rotation
             scores = log_score(support, item, turns)
-            best = int(scores.argmax())
+            best = int((scores + solved.log_odds[rows]).argmax())
             row = rows[best : best + 1]
-            chosen = Linearised(curvature.cost[row], curvature.gradient[row], curvature.hessian[row])
-            found = (float(support[best]), float(presence[best]), float(scores[best]), float(trust[row]))
-            answers.append(_Answer(candidate, item, states[row], chosen, *found))
+            found = (float(support[best]), float(presence[best]), float(scores[best]), float(solved.trust[row]))
+            answers.append(_Answer(candidate, item, states[row], curvature[row], *found))
         return answers
+
+    def _agreed(self, answers: list[_Answer]) -> list[_Answer]:
+        """The answers once more, now that each knows what the others say is up.
+
+        What the others say moves an answer but makes it no surer: they err alike.
+        """
+        if len(answers) < 2 or self._config.resting.agree_deg == 0:
+            return answers
+        evidence = [answer.evidence for answer in answers]
+        states = State.cat([answer.state for answer in answers])
+        hessian = torch.cat([answer.curvature.hessian for answer in answers])
+        score = torch.tensor([self._score(answer) for answer in answers], device=self._device)
+        shared = shared_up_term(
+            states, tilt_variance(hessian, states.camera_from_object.rotation), score, self._config.resting
+        )
+        own = [*self._image_terms(evidence, 1), _size_prior_term(evidence, 1)]
+        states, _ = minimise([*own, shared], states, self._config.solver)
+        curvature = linearise(own, states)
+        numbers = torch.arange(len(answers), device=self._device).split(1)
+        return [
+            dataclasses.replace(answer, state=states[number], curvature=curvature[number])
+            for answer, number in zip(answers, numbers, strict=True)
+        ]
+
+    def _score(self, answer: _Answer) -> float:
+        return answer.trust * answer.support / (answer.support + self._config.even_support)
+
+    def _image_terms(self, evidence: list[Evidence], keep: int) -> list[Term]:
+        return [
+            _correspondence_term(evidence, keep, self._config.correspondence.robust_cells),
+            _axes_term(evidence, keep),
+        ]
 
     def _sighting(self, answer: _Answer, strain: float) -> Sighting:
         estimate = self._report(answer)
@@ -293,13 +404,15 @@ class NeuralMeshMethod:
         state, table = answer.state, answer.evidence.table
         pose = canonical(state.camera_from_object[torch.tensor(0)], table.symmetry)
         visible = min(answer.presence / self._config.correspondence.full_presence, 1.0)
+        size_m = state.size_m[0].double().cpu().numpy()
+        systematic = systematic_covariance(pose, float(np.linalg.norm(size_m)), self._config.systematic)
         return ObjectEstimate(
             category=table.name,
             camera_from_object=pose.to("cpu"),
-            size_m=state.size_m[0].double().cpu().numpy(),
-            score=answer.trust * answer.support / (answer.support + self._config.even_support),
+            size_m=size_m,
+            score=self._score(answer),
             visible_fraction=visible,
-            covariance=pose_covariance(answer.curvature.hessian[0], pose, table.symmetry),
+            covariance=pose_covariance(answer.curvature.hessian[0], pose, table.symmetry) + systematic,
         )
 
     def _features(self, pictures: list[images.Image]) -> FeatureMap:

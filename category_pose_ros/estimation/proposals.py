@@ -70,12 +70,13 @@ class ProposalGrid:
         """The best hypotheses for a crop, (keep,) states that differ in rotation."""
         exponents = torch.arange(self._config.distances, device=evidence.centre.device)
         factors = self._config.distance_step ** (exponents - (self._config.distances - 1) / 2)
-        scores = torch.stack([self._scores(evidence, float(factor)) for factor in factors], dim=-1)  # (G, D)
+        support = evidence.support(self._chosen)
+        scores = torch.stack([self._scores(evidence, support, float(factor)) for factor in factors], dim=-1)  # (G, D)
         best, distance = scores.max(-1)
         chosen = self._separate(log_score(best, evidence, self._turns))
         return self._states(evidence, chosen, factors[distance[chosen]])
 
-    def _scores(self, evidence: Evidence, factor: float) -> Tensor:
+    def _scores(self, evidence: Evidence, support: Tensor, factor: float) -> Tensor:
         """Mean support (G,) of the visible vertices, at a multiple of the distance that the votes imply."""
         height, width = evidence.presence.shape
         cell = (evidence.centre + self._offsets * (evidence.diagonal / factor)).round().long()
@@ -83,9 +84,9 @@ class ProposalGrid:
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         vertex = torch.arange(len(self._chosen), device=cell.device)
         place = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-        support = evidence.support[self._chosen].flatten()[vertex * height * width + place]
+        found = support.flatten()[vertex * height * width + place]
         weight = self._visible * (inside & evidence.inside.flatten()[place])
-        return (support * weight).sum(-1) / weight.sum(-1).clamp_min(4)
+        return (found * weight).sum(-1) / weight.sum(-1).clamp_min(4)
 
     def _separate(self, scores: Tensor) -> Tensor:
         """Greedy choice of the best rotations that are not alike."""
@@ -140,7 +141,7 @@ def vertex_support(states: State, evidence: Evidence) -> tuple[Tensor, Tensor]:
     visible &= (column >= 0) & (column < width) & (row >= 0) & (row < height)
     flat = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)  # (B, V)
     visible &= evidence.inside.flatten()[flat]
-    support = evidence.support.flatten(1).gather(1, flat.T).T
+    support = evidence.support_at(flat)
     presence = grid.flatten()[flat]
     count = visible.sum(-1).clamp_min(8)
     return (support * visible).sum(-1) / count, (presence * visible).sum(-1) / count

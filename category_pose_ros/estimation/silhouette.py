@@ -8,6 +8,7 @@ the paper's move the weights of the encoder by gradient descent, and can be chos
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,8 @@ import torch
 from torch import Tensor
 
 from category_pose_ros.config import setting, validate
-from category_pose_ros.estimation import images
 from category_pose_ros.estimation.belief import Belief, Search, Sighting
+from category_pose_ros.estimation.foreground import Foreground, ObjectMask, given_masks
 from category_pose_ros.estimation.solver import Linearised, SolverConfig, minimise
 from category_pose_ros.estimation.state import Intrinsics, State
 from category_pose_ros.estimation.terms import BeliefTerm, SilhouetteTerm, SizePriorTerm
@@ -31,12 +32,13 @@ from category_pose_ros.models.pose_encoder import (
     Encoding,
     Prototype,
     crop_around,
+    nearest_prototype,
     poses,
     resampled,
     sight,
     twin,
 )
-from category_pose_ros.records import Frame, ObjectEstimate, Region
+from category_pose_ros.records import Frame, ObjectEstimate
 from category_pose_ros.rendering.rasterizer import MEMBERSHIPS, cover, rasterize
 
 REFINEMENTS = ("none", "pose", "encoder")
@@ -49,8 +51,15 @@ class SilhouetteConfig:
     """The silhouette method."""
 
     refine: str = setting("pose", "What the steps through the renderer move.", choices=REFINEMENTS)
-    steps: int = setting(30, "Steps through the renderer.", minimum=1, maximum=1000)
+    steps: int = setting(10, "Steps through the renderer; the paper takes 30.", minimum=1, maximum=1000)
+    follow_steps: int = setting(6, "Steps per frame for an object that is tracked.", minimum=1, maximum=200)
     resolution_px: int = setting(64, "Side of the crop in which silhouettes are compared.", minimum=8, maximum=1024)
+    encoder_deviation_deg: float = setting(
+        5.0,
+        "Standard deviation of the encoder's rotation; steps of the pose hold on to it.",
+        minimum=0.1,
+        maximum=180.0,
+    )
     membership: str = setting("distance", "Renderer for steps of the encoder.", choices=MEMBERSHIPS)
     encoder_rate: float = setting(3e-5, "Learning rate (Adam) of steps of the encoder.", minimum=0.0, maximum=1.0)
     twin: bool = setting(True, "Refine the pose with the same silhouette from the other side too.")
@@ -145,79 +154,105 @@ def refine_pose(
     """
     count = len(starts.log_size)
     coarse = round(_COARSE_SHARE * config.steps)
-    terms = (_term(prototype, view, count, _COARSE_SOFTNESS), _prior(prototype, count))
-    states, _ = minimise(terms, starts, SolverConfig(iterations=max(coarse, 1)))
-    fine = (_term(prototype, view, count, _FINE_SOFTNESS), _prior(prototype, count))
-    states, there = minimise(fine, states, SolverConfig(iterations=max(config.steps - coarse, 1)))
+    held = (_prior(prototype, count), _said(starts, math.radians(config.encoder_deviation_deg)))
+    wide, sharp = (_term(prototype, view, count, softness) for softness in (_COARSE_SOFTNESS, _FINE_SOFTNESS))
+    states, _ = minimise((wide, *held), starts, SolverConfig(iterations=max(coarse, 1)))
+    states, there = minimise((sharp, *held), states, SolverConfig(iterations=max(config.steps - coarse, 1)))
     cost = there.cost if doubt is None else there.cost + doubt
     best = cost.argmin().reshape(1)
     return _fit(prototype, view, states[best])
 
 
 class SilhouetteMethod:
-    """Estimates the objects whose masks come with a frame.
+    """Estimates objects from their masks.
 
     Args:
         model: trained encoder.
         categories: those to look for.
         config: settings.
+        foreground: where masks come from that the frame does not bring; None: such frames are refused.
     """
 
-    def __init__(self, model: EncoderModel, categories: tuple[str, ...], config: SilhouetteConfig) -> None:
+    def __init__(
+        self,
+        model: EncoderModel,
+        categories: tuple[str, ...],
+        config: SilhouetteConfig,
+        foreground: Foreground | None = None,
+    ) -> None:
         self._model = model
         self._categories = categories
         self._config = config
+        self._foreground = foreground
 
     def search(self, frame: Frame) -> Search:
         """One object per mask, each independent of the others, best first.
 
         Raises:
-            ValueError: the frame has no masks.
+            ValueError: the frame has no masks, and there is no other source of them.
         """
-        camera, masks = _masks(frame)
+        masks = given_masks(frame)
+        if masks is None:
+            masks = yield from self._source().search(frame)
+        camera = frame.camera.undistorted()
         found: list[ObjectEstimate] = []
-        for number, (region, mask) in enumerate(masks):
-            if region.category in (None, *self._categories) and mask.any():
-                view = view_of(mask.float(), camera, self._config.resolution_px, _others(masks, number))
-                fit = fit_mask(self._model, view, self._config, region.category)
+        for number, mask in enumerate(masks):
+            if mask.category in (None, *self._categories) and mask.is_large_enough:
+                view = view_of(mask.pixels.float(), camera, self._config.resolution_px, _others(masks, number))
+                fit = fit_mask(self._model, view, self._config, mask.category)
                 if fit.prototype.category in self._categories:
-                    found.append(_estimate(fit))
+                    found.append(_estimate(fit, mask.score))
             yield
         return sorted(found, key=lambda item: -item.score)
 
     def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
-        """Each belief with the mask that it overlaps most, refined from where it was believed to be."""
-        camera, masks = _masks(frame)
-        return [self._follow(belief, share, camera, masks) for belief, share in zip(beliefs, prior, strict=True)]
+        """Each belief, refined from where it was believed to be, with its mask.
 
-    def _follow(self, belief: Belief, share: float, camera: Camera, masks: list[tuple[Region, Tensor]]) -> Sighting:
+        Of masks that come with the frame, that is the one that it overlaps most. What is believed is
+        where the steps begin and which rotation they hold on to, no more: what the mesh of another
+        instance gets wrong it gets wrong in all frames alike, and adding it up drives the distance
+        away. So the whole size prior counts in each frame, whatever share is asked for.
+        """
+        masks = given_masks(frame)
+        camera = frame.camera.undistorted()
+        if masks is None:
+            masks = self._source().follow(frame, beliefs)
+            chosen: list[int | None] = list(range(len(beliefs)))
+        else:
+            chosen = [self._most_overlapping(belief, masks, camera) for belief in beliefs]
+        return [self._follow(belief, camera, masks, number) for belief, number in zip(beliefs, chosen, strict=True)]
+
+    def _source(self) -> Foreground:
+        if self._foreground is None:
+            raise ValueError("regions: the silhouette method expected a mask for every object, got none")
+        return self._foreground
+
+    def _most_overlapping(self, belief: Belief, masks: list[ObjectMask], camera: Camera) -> int | None:
+        surface = self._nearest(belief).surface.scaled(belief.size_m.float())
+        pose = belief.camera_from_object
+        covered = cover(surface, SE3(pose.rotation[None].float(), pose.translation[None].float()), camera)[0]
+        overlaps = [
+            _overlap(covered, mask.pixels) if mask.category in (None, belief.category) else 0.0 for mask in masks
+        ]
+        return int(np.argmax(overlaps)) if max(overlaps, default=0.0) > 0 else None
+
+    def _follow(self, belief: Belief, camera: Camera, masks: list[ObjectMask], number: int | None) -> Sighting:
         pose = belief.camera_from_object
         mean = State(SE3(pose.rotation[None].float(), pose.translation[None].float()), belief.log_size[None].float())
         prototype = self._nearest(belief)
-        surface = prototype.surface.scaled(mean.size_m)
-        covered = cover(surface, mean.camera_from_object, camera)[0]
-        overlaps = [_overlap(covered, mask) for _, mask in masks]
-        if not overlaps or max(overlaps) == 0:
+        if number is None or not masks[number].is_large_enough:
             estimate = _as_estimate(prototype, mean, torch.linalg.inv(belief.information)[:6, :6].numpy(), 0.0, 0.0)
             return Sighting(belief, estimate, float("-inf"), 0.0)
-        number = int(np.argmax(overlaps))
-        view = view_of(masks[number][1].float(), camera, self._config.resolution_px, _others(masks, number))
-        expected = BeliefTerm(mean, belief.information[None].float())
-        size = _prior(prototype, 1)
-        terms = (
-            _term(prototype, view, 1, _FINE_SOFTNESS),
-            SizePriorTerm(size.mean, share * size.information),
-            expected,
-        )
-        state, curvature = minimise(terms, mean, SolverConfig(iterations=self._config.steps))
+        view = view_of(masks[number].pixels.float(), camera, self._config.resolution_px, _others(masks, number))
+        held = _said(mean, math.radians(self._config.encoder_deviation_deg))
+        terms = (_term(prototype, view, 1, _FINE_SOFTNESS), _prior(prototype, 1), held)
+        state, curvature = minimise(terms, mean, SolverConfig(iterations=self._config.follow_steps))
         fit = Fit(prototype, state, curvature, *_agreement(prototype, view, state))
         updated = Belief(belief.category, state.camera_from_object[0], state.log_size[0], curvature.hessian[0].double())
-        return Sighting(updated, _estimate(fit), -float(curvature.cost), float(2 * expected.cost(state)))
+        return Sighting(updated, _estimate(fit, 1.0), -float(curvature.cost), float(2 * held.cost(state)))
 
     def _nearest(self, belief: Belief) -> Prototype:
-        """The representative of the belief's category with the most similar proportions."""
-        own = [item for item in self._model.prototypes if item.category == belief.category]
-        return min(own, key=lambda item: float((item.size_m.log() - belief.log_size.float()).norm()))
+        return nearest_prototype(self._model.prototypes, belief.category, belief.size_m.float())
 
 
 def _tuned(model: EncoderModel, view: View, config: SilhouetteConfig, category: str | None) -> EncoderModel:
@@ -274,8 +309,8 @@ def _turned(rotation: Tensor, camera: Camera) -> Tensor:
 
 def _term(prototype: Prototype, view: View, count: int, softness: float) -> SilhouetteTerm:
     side = view.camera.width
-    focal = torch.tensor([[view.camera.fx, view.camera.fy]]).expand(count, 2)
-    centre = torch.tensor([[view.camera.cx, view.camera.cy]]).expand(count, 2)
+    focal = torch.tensor([[view.camera.fx, view.camera.fy]], dtype=torch.float32).expand(count, 2)
+    centre = torch.tensor([[view.camera.cx, view.camera.cy]], dtype=torch.float32).expand(count, 2)
     mask, weight = (item.expand(count, side, side) for item in (view.mask, view.weight))
     # A representative's outline is off by a share of the object, however fine the image is.
     return SilhouetteTerm(
@@ -286,6 +321,13 @@ def _term(prototype: Prototype, view: View, count: int, softness: float) -> Silh
 def _prior(prototype: Prototype, count: int) -> SizePriorTerm:
     information = torch.linalg.inv(prototype.log_size_covariance)
     return SizePriorTerm(prototype.size_m.log().expand(count, 3), information.expand(count, 3, 3))
+
+
+def _said(starts: State, deviation: float) -> BeliefTerm:
+    """The rotations of the starts, which a silhouette of another instance would otherwise turn away from."""
+    information = torch.zeros(len(starts.log_size), 9, 9)
+    information[:, 3:6, 3:6] = torch.eye(3) / deviation**2
+    return BeliefTerm(starts, information)
 
 
 def _fit(prototype: Prototype, view: View, state: State) -> Fit:
@@ -305,33 +347,20 @@ def _overlap(first: Tensor, second: Tensor) -> float:
     return float((first & second).sum() / (first | second).sum().clamp_min(1))
 
 
-def _masks(frame: Frame) -> tuple[Camera, list[tuple[Region, Tensor]]]:
-    """The masks of a frame, rectified, and the camera that sees them."""
-    regions = [region for region in frame.regions or () if region.mask is not None]
-    if frame.regions is None or len(regions) < len(frame.regions):
-        raise ValueError("regions: the silhouette method expected a mask for every object, got none")
-    masks = []
-    for region in regions:
-        mask = np.asarray(region.mask, dtype=np.uint8)
-        if frame.camera.is_distorted:
-            mask = images.moved_whole(mask, frame.camera)
-        masks.append((region, torch.from_numpy(mask > 0)))
-    return frame.camera.undistorted(), masks
-
-
-def _others(masks: list[tuple[Region, Tensor]], number: int) -> Tensor:
+def _others(masks: list[ObjectMask], number: int) -> Tensor:
     """Pixels (H, W) of all masks but one: what they cover is not held against it."""
-    others = torch.zeros_like(masks[number][1])
-    for index, (_, mask) in enumerate(masks):
+    others = torch.zeros_like(masks[number].pixels)
+    for index, mask in enumerate(masks):
         if index != number:
-            others |= mask & ~masks[number][1]
+            others |= mask.pixels & ~masks[number].pixels
     return others
 
 
-def _estimate(fit: Fit) -> ObjectEstimate:
+def _estimate(fit: Fit, score: float) -> ObjectEstimate:
+    """As sure as the silhouette agrees with the mask, and no surer than the mask is itself."""
     symmetry = symmetry_of(fit.prototype.category)
     covariance = pose_covariance(fit.curvature.hessian[0], fit.state.camera_from_object[0], symmetry)
-    return _as_estimate(fit.prototype, fit.state, covariance, fit.overlap, fit.visible)
+    return _as_estimate(fit.prototype, fit.state, covariance, min(fit.overlap, score), fit.visible)
 
 
 def _as_estimate(

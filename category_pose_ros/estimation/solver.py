@@ -30,6 +30,9 @@ class Linearised:
     def __add__(self, other: Linearised) -> Linearised:
         return Linearised(self.cost + other.cost, self.gradient + other.gradient, self.hessian + other.hessian)
 
+    def __getitem__(self, index: Tensor) -> Linearised:
+        return Linearised(self.cost[index], self.gradient[index], self.hessian[index])
+
 
 class Term(Protocol):
     """Anything that moves a pose. A term knows no other term."""
@@ -64,12 +67,12 @@ def minimise(terms: Sequence[Term], start: State, config: SolverConfig) -> tuple
         The states reached and the terms linearised there.
     """
     state = start
-    here = _linearise(terms, state)
+    here = linearise(terms, state)
     damping = torch.full_like(here.cost, config.damping)
     for _ in range(config.iterations):
         step = _bounded(_solve(here, damping), state, config)
         trial = state.moved(step)
-        there = _linearise(terms, trial)
+        there = linearise(terms, trial)
         better = there.cost < here.cost  # False for NaN, so a broken step is never kept
         state = trial.where(better, state)
         here = _select(better, there, here)
@@ -77,7 +80,8 @@ def minimise(terms: Sequence[Term], start: State, config: SolverConfig) -> tuple
     return state, here
 
 
-def _linearise(terms: Sequence[Term], state: State) -> Linearised:
+def linearise(terms: Sequence[Term], state: State) -> Linearised:
+    """The sum of the terms around the states."""
     first, *rest = (term.linearise(state) for term in terms)
     for other in rest:
         first = first + other
@@ -85,23 +89,21 @@ def _linearise(terms: Sequence[Term], state: State) -> Linearised:
 
 
 def _solve(here: Linearised, damping: Tensor) -> Tensor:
-    diagonal = here.hessian.diagonal(dim1=-2, dim2=-1)
-    damped = here.hessian + torch.diag_embed(damping.unsqueeze(-1) * diagonal + 1e-6)
+    damped = here.hessian.clone()
+    diagonal = damped.diagonal(dim1=-2, dim2=-1)
+    diagonal += damping.unsqueeze(-1) * diagonal + 1e-6
     factor, failed = torch.linalg.cholesky_ex(damped)
-    step = -torch.cholesky_solve(here.gradient.unsqueeze(-1), factor).squeeze(-1)
-    return torch.where((failed == 0).unsqueeze(-1), step, torch.zeros_like(step)).nan_to_num(0.0)
+    step = torch.cholesky_solve(here.gradient.unsqueeze(-1), factor).squeeze(-1)
+    return -step.masked_fill((failed != 0).unsqueeze(-1), 0.0).nan_to_num(0.0)
 
 
 def _bounded(step: Tensor, state: State, config: SolverConfig) -> Tensor:
     """Scale the whole step down where one of its parts is too long."""
-    distance = state.camera_from_object.translation.norm(dim=-1)
-    limits = (
-        (step[:, :3].norm(dim=-1), config.max_log_step * distance),
-        (step[:, 3:6].norm(dim=-1), torch.full_like(distance, config.max_rotation_deg * torch.pi / 180)),
-        (step[:, 6:].norm(dim=-1), torch.full_like(distance, config.max_log_step)),
-    )
-    shares = torch.stack([limit / length.clamp_min(1e-12) for length, limit in limits])
-    return step * shares.amin(0).clamp_max(1.0).unsqueeze(-1)
+    limits = step.new_tensor([config.max_log_step, config.max_rotation_deg * torch.pi / 180, config.max_log_step])
+    lengths = step.unflatten(-1, (3, 3)).norm(dim=-1)  # (B, 3) of translation, rotation, log size
+    lengths[:, 0] /= state.camera_from_object.translation.norm(dim=-1)
+    shares = limits / lengths.clamp_min(1e-12)
+    return step * shares.amin(-1, keepdim=True).clamp_max(1.0)
 
 
 def _select(mask: Tensor, first: Linearised, second: Linearised) -> Linearised:

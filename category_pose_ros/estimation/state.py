@@ -88,12 +88,11 @@ def projection_jacobian(state: State, intrinsics: Intrinsics, points_box: Tensor
     scaled = points_box * state.size_m.unsqueeze(-2)  # (B, N, 3) metres, object frame
     turned = scaled @ pose.rotation.transpose(-1, -2)  # (B, N, 3) about the object's centre
     points = turned + pose.translation.unsqueeze(-2)
-    z = points[..., 2:].clamp_min(1e-3)
-    normalised = points[..., :2] / z
+    nearness = 1 / points[..., 2:].clamp_min(1e-3)
+    normalised = points[..., :2] * nearness
     cells = normalised * intrinsics.focal.unsqueeze(1) + intrinsics.centre.unsqueeze(1)
-    ratio = intrinsics.focal.unsqueeze(1) / z  # (B, N, 2)
-    du_dpoint = torch.cat([torch.diag_embed(ratio), (-ratio * normalised).unsqueeze(-1)], dim=-1)  # (B, N, 2, 3)
-    identity = torch.eye(3, dtype=points.dtype, device=points.device).expand(*turned.shape, 3)
-    dpoint_dsize = pose.rotation.unsqueeze(1) * scaled.unsqueeze(-2)  # (B, N, 3, 3)
-    dpoint = torch.cat([identity, -so3.hat(turned), dpoint_dsize], dim=-1)  # (B, N, 3, 9)
-    return cells, du_dpoint @ dpoint
+    ratio = intrinsics.focal.unsqueeze(1) * nearness  # (B, N, 2)
+    by_point = torch.cat([torch.diag_embed(ratio), (-ratio * normalised).unsqueeze(-1)], dim=-1)  # (B, N, 2, 3)
+    by_turn = torch.linalg.cross(turned.unsqueeze(-2), by_point)
+    by_log_size = (by_point @ pose.rotation.unsqueeze(1)) * scaled.unsqueeze(-2)
+    return cells, torch.cat([by_point, by_turn, by_log_size], dim=-1)

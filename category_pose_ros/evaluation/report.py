@@ -32,6 +32,10 @@ _COLUMNS: dict[str, tuple[str, str]] = {  # metric: heading, format
     "map_pi3_5": ("mAP π/3,5", ".1%"),
     "seconds_per_image": ("s/image", ".3f"),
 }
+Comparisons = Mapping[str, Mapping[str, Metrics]]
+"""The overall numbers of other runs over the same images, by kind ("by_damage", "by_setting") and label."""
+
+_COMPARISON_TITLES = {"by_damage": "Damaged depth", "by_setting": "Other settings"}
 LEGEND = (
     "objects that were not found count as wrong in acc; rot, trans, dist, size and ADD are medians over found objects; "
     "the other columns from 5°5cm on are average precisions, AP 60° and AP 15cm means over 0 to 60° and 0 to 15 cm"
@@ -79,9 +83,9 @@ def table_text(summary: Summary) -> str:
     return aligned(table_rows(summary))
 
 
-def write_metrics(path: Path, summary: Summary, by_damage: Mapping[str, Metrics] | None = None) -> None:
-    """metrics.json; what could not be measured is null. `by_damage` is there where it was measured."""
-    content = {**summary, "by_damage": dict(by_damage)} if by_damage else summary
+def write_metrics(path: Path, summary: Summary, compared: Comparisons | None = None) -> None:
+    """metrics.json; what could not be measured is null. Comparisons are there where they were made."""
+    content = {**summary, **{name: dict(groups) for name, groups in (compared or {}).items()}}
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -91,7 +95,7 @@ def write_page(
     summary: Summary,
     plots: Sequence[Picture],
     overlays: Sequence[Picture],
-    by_damage: Mapping[str, Metrics] | None = None,
+    compared: Comparisons | None = None,
 ) -> None:
     """report.html: tables, plots and overlays in one file that needs no other."""
     environment = jinja2.Environment(
@@ -102,8 +106,7 @@ def write_page(
         lstrip_blocks=True,
     )
     tables = {"": table_rows(summary)}
-    if by_damage:
-        tables["Damaged depth"] = group_rows(by_damage)
+    tables |= {_COMPARISON_TITLES[name]: group_rows(groups) for name, groups in (compared or {}).items()}
     page = environment.get_template("report.html").render(
         title=title, legend=LEGEND, tables=tables, plots=plots, overlays=overlays
     )

@@ -28,7 +28,7 @@ class TrueMask:
         camera: of the crop.
         camera_from_object: true pose.
         category: of the object.
-        prototype: cluster of the instance, within its category.
+        prototype: the representative that the instance is most like.
     """
 
     mask: Tensor
@@ -59,7 +59,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Prototype within its category, pose, and what its silhouette covers of the mask's pixels, (MASK_PX, MASK_PX)."""
+    """Prototype, pose, and what its silhouette covers of the mask's pixels, (MASK_PX, MASK_PX)."""
 
     prototype: int
     camera_from_object: SE3
@@ -69,17 +69,16 @@ class Answer:
 Method = Callable[[TrueMask], Answer]
 
 
-def true_masks(shapes: Sequence[tuple[Shape, int]], count: int, seed: int) -> list[TrueMask]:
-    """Masks of instances with their clusters, `count` in all, each from a random view."""
+def true_masks(shapes: Sequence[tuple[Shape, int]], seed: int) -> list[TrueMask]:
+    """Masks of instances with their prototypes, each from a random view."""
     rng = np.random.default_rng(seed)
     found = []
-    for number in range(count):
-        shape, label = shapes[number % len(shapes)]
+    for shape, prototype in shapes:
         pose = random_views(rng, shape, 1)
         box = tuple(crop_boxes(shape.surface, pose, CAMERA)[0].tolist())
         camera = CAMERA.square(box, 1 + 2 * _MARGIN, MASK_PX)
         mask = render_masks(shape.surface, pose, [camera])[0]
-        found.append(TrueMask(mask, camera, pose[0], shape.category, label))
+        found.append(TrueMask(mask, camera, pose[0], shape.category, prototype))
     return found
 
 
@@ -106,22 +105,58 @@ def run(method: Method, masks: Sequence[TrueMask]) -> list[Outcome]:
     return outcomes
 
 
-def table(rows: Mapping[str, Sequence[Outcome]]) -> str:
-    """Markdown: class accuracy, mIoU, median viewpoint error, accuracy at pi/6, median translation error, time."""
+@dataclass(frozen=True)
+class Row:
+    """What a method reached on all masks.
+
+    Attributes:
+        prototype: share whose representative is the right one.
+        overlap: mean intersection over union (the paper's mIoU).
+        rotation_deg: median angle to the true rotation (its median viewpoint error).
+        within_30: share with less than 30 degrees (its accuracy at pi/6).
+        translation: median distance to the true place, as a share of the true distance.
+        seconds: median time per mask.
+    """
+
+    prototype: float
+    overlap: float
+    rotation_deg: float
+    within_30: float
+    translation: float
+    seconds: float
+
+
+def summarise(outcomes: Sequence[Outcome]) -> Row:
+    return Row(
+        prototype=_mean(item.prototype for item in outcomes),
+        overlap=_mean(item.overlap for item in outcomes),
+        rotation_deg=statistics.median(item.rotation_deg for item in outcomes),
+        within_30=_mean(item.rotation_deg < 30 for item in outcomes),
+        translation=statistics.median(item.translation for item in outcomes),
+        seconds=statistics.median(item.seconds for item in outcomes),
+    )
+
+
+def table(rows: Mapping[str, Row]) -> str:
+    """Markdown; gains are over the first row."""
     lines = [
-        "| | class | mIoU | median rotation error | within 30° | median translation error | seconds |",
-        "|---|---|---|---|---|---|---|",
+        "| | class | mIoU | gain | median rotation error | gain | within 30° | median translation error | seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, outcomes in rows.items():
+    first = next(iter(rows.values()))
+    for name, row in rows.items():
+        overlap, rotation = f"{row.overlap - first.overlap:+.3f}", f"{100 * rotation_gain(row, first):+.0f} %"
         lines.append(
-            f"| {name} | {_mean(item.prototype for item in outcomes):.2f} "
-            f"| {_mean(item.overlap for item in outcomes):.3f} "
-            f"| {statistics.median(item.rotation_deg for item in outcomes):.1f}° "
-            f"| {_mean(item.rotation_deg < 30 for item in outcomes):.2f} "
-            f"| {100 * statistics.median(item.translation for item in outcomes):.1f} % "
-            f"| {statistics.median(item.seconds for item in outcomes):.2f} |"
+            f"| {name} | {row.prototype:.2f} | {row.overlap:.3f} | {'' if row is first else overlap} "
+            f"| {row.rotation_deg:.1f}° | {'' if row is first else rotation} | {row.within_30:.2f} "
+            f"| {100 * row.translation:.1f} % | {row.seconds:.2f} |"
         )
     return "\n".join(lines)
+
+
+def rotation_gain(row: Row, before: Row) -> float:
+    """Change of the median rotation error, as a share of what it was; less than 0 is better."""
+    return row.rotation_deg / max(before.rotation_deg, 1e-9) - 1
 
 
 def _mean(values: Iterable[float]) -> float:

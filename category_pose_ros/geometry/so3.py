@@ -1,7 +1,8 @@
 """Rotations: exponential and logarithm of SO(3), quaternions, distances.
 
-All functions take leading batch axes. exp and log have finite gradients at the identity:
-the small-angle branch is a Taylor series and `torch.where` sees safe operands on both sides.
+All functions take leading batch axes. exp and log have finite gradients at the identity: exp is made
+of cardinal sines; the small-angle branch of log is a Taylor series, and `torch.where` sees safe operands
+on both sides.
 """
 
 from __future__ import annotations
@@ -21,10 +22,8 @@ def hat(vector: Tensor) -> Tensor:
     Returns:
         (..., 3, 3).
     """
-    x, y, z = vector.unbind(-1)
-    zero = torch.zeros_like(x)
-    rows = (zero, -z, y, z, zero, -x, -y, x, zero)
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    identity = torch.eye(3, dtype=vector.dtype, device=vector.device)
+    return torch.linalg.cross(vector.unsqueeze(-2), identity.expand(*vector.shape, 3)).transpose(-1, -2)
 
 
 def exp(rotation_vector: Tensor) -> Tensor:
@@ -36,13 +35,9 @@ def exp(rotation_vector: Tensor) -> Tensor:
     Returns:
         (..., 3, 3).
     """
-    angle_squared = (rotation_vector * rotation_vector).sum(-1, keepdim=True).unsqueeze(-1)
-    small = angle_squared < _SMALL_ANGLE**2
-    # sqrt has an infinite derivative at zero, so it never sees one.
-    angle = torch.where(small, torch.ones_like(angle_squared), angle_squared).sqrt()
-    sine_ratio = torch.where(small, 1 - angle_squared / 6, angle.sin() / angle)
-    # 1 - cos(a) = 2 sin(a/2)^2, without the cancellation.
-    cosine_ratio = torch.where(small, 0.5 - angle_squared / 24, 2 * ((angle / 2).sin() / angle) ** 2)
+    half_turns = rotation_vector.norm(dim=-1)[..., None, None] / torch.pi
+    sine_ratio = torch.sinc(half_turns)  # sin(a) / a
+    cosine_ratio = 0.5 * torch.sinc(half_turns / 2).square()  # (1 - cos(a)) / a^2 without its cancellation
     skew = hat(rotation_vector)
     identity = torch.eye(3, dtype=skew.dtype, device=skew.device)
     return identity + sine_ratio * skew + cosine_ratio * (skew @ skew)

@@ -8,6 +8,7 @@ its centre is in the crop, and how far it is for its size.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Prototype:
 class EncoderConfig:
     """Size of the encoder and what it regresses."""
 
-    width: int = setting(20, "Channels of the first layer.", minimum=4, maximum=256)
+    width: int = setting(24, "Channels of the first layer.", minimum=4, maximum=256)
     rotation: str = setting(
         "continuous",
         "What stands for a rotation: two of its columns (Zhou et al. 2019), or the cosines of three Euler "
@@ -128,6 +129,18 @@ class EncoderModel:
     training: dict[str, Any]
 
 
+def nearest_prototype(prototypes: Sequence[Prototype], category: str, size_m: Tensor) -> Prototype:
+    """The representative of a category with the most similar size (3,).
+
+    Raises:
+        ValueError: none is of the category.
+    """
+    own = [item for item in prototypes if item.category == category]
+    if not own:
+        raise ValueError(f"category: expected one with a representative, got {category!r}")
+    return min(own, key=lambda item: float((item.size_m.log() - size_m.log()).norm()))
+
+
 def crop_around(mask: Tensor, camera: Camera, side_px: int) -> tuple[Tensor, Camera]:
     """The square part of an image around its mask, resampled, and its camera.
 
@@ -157,10 +170,12 @@ def resampled(image: Tensor, camera: Camera, seen: Camera) -> Tensor:
     height, width = image.shape
     scale = camera.fx / seen.fx  # pixels of the image per pixel of the crop
     finer = max(1, round(scale))
-    steps = torch.arange(seen.width * finer, dtype=torch.float32, device=image.device)
-    position = (steps + 0.5) / finer - 0.5
-    column = (position - seen.cx) * scale + camera.cx
-    row = (position - seen.cy) * (camera.fy / seen.fy) + camera.cy
+
+    def position(count: int) -> Tensor:
+        return (torch.arange(count * finer, dtype=torch.float32, device=image.device) + 0.5) / finer - 0.5
+
+    column = (position(seen.width) - seen.cx) * scale + camera.cx
+    row = (position(seen.height) - seen.cy) * (camera.fy / seen.fy) + camera.cy
     grid = torch.stack(
         torch.meshgrid((row + 0.5) / height * 2 - 1, (column + 0.5) / width * 2 - 1, indexing="ij")[::-1], -1
     )
@@ -180,7 +195,8 @@ def poses(encoding: Encoding, prototypes: tuple[Prototype, ...], camera: Camera,
 
 def sight(camera: Camera) -> Tensor:
     """Rotation (3, 3) of the line of sight through the middle of a crop."""
-    return line_of_sight(camera.rays(torch.tensor([(camera.width - 1) / 2, (camera.height - 1) / 2])))
+    middle = torch.tensor([(camera.width - 1) / 2, (camera.height - 1) / 2], dtype=torch.float32)
+    return line_of_sight(camera.rays(middle))
 
 
 def twin(rotation: Tensor) -> Tensor:

@@ -63,14 +63,20 @@ class Posterior:
 
     def category_probability(self, features: FeatureMap) -> Tensor:
         """(B, categories, h, w): the chance that a cell shows the category; the rest is clutter."""
-        log_probability = self._places.log_probability(features.feature)
-        spans = self._places.spans[: len(self.tables)]
-        return torch.stack([torch.logsumexp(log_probability[:, span], dim=1) for span in spans], dim=1).exp()
+        return torch.stack([self._categories(feature) for feature in features.feature])
 
     def vertex_probability(self, features: FeatureMap, categories: list[int]) -> list[Tensor]:
         """Per batch element (V, h, w): the chance that a cell shows a vertex of the category given for it."""
-        log_probability = self._vertices.log_probability(features.feature)
-        return [log_probability[row, self._vertices.spans[index]].exp() for row, index in enumerate(categories)]
+        return [self._of(index, feature) for index, feature in zip(categories, features.feature, strict=True)]
+
+    def _categories(self, feature: Tensor) -> Tensor:
+        weight = self._places.weights(feature)
+        spans = self._places.spans[: len(self.tables)]
+        return torch.stack([weight[span].sum(0) for span in spans]) / weight.sum(0)
+
+    def _of(self, category: int, feature: Tensor) -> Tensor:
+        weight = self._vertices.weights(feature)
+        return weight[self._vertices.spans[category]] / weight.sum(0)
 
 
 class _Contrast:
@@ -87,15 +93,17 @@ class _Contrast:
         self._table = (table / TEMPERATURE).to(device)
         # A vertex counts as often as those that it stands for.
         counts = [torch.full((len(vertices),), float(step)) for vertices, (_, step) in zip(chosen, groups, strict=True)]
-        self._log_count = torch.cat([*counts, torch.ones(len(clutter))]).log().view(1, -1, 1).to(device)
+        self._log_count = torch.cat([*counts, torch.ones(len(clutter))]).log().view(-1, 1).to(device)
         ends = torch.tensor([len(vertices) for vertices in chosen]).cumsum(0).tolist()
         self.spans = [slice(end - len(vertices), end) for end, vertices in zip(ends, chosen, strict=True)]
 
-    def log_probability(self, feature: Tensor) -> Tensor:
-        """(B, vertices and clutter, h, w) of features (B, C, h, w)."""
-        batch, _, height, width = feature.shape
-        similarity = torch.baddbmm(self._log_count, self._table.expand(batch, -1, -1), feature.flatten(2))
-        return similarity.log_softmax(dim=1).view(batch, -1, height, width)
+    def weights(self, feature: Tensor) -> Tensor:
+        """(vertices and clutter, h, w) for features (C, h, w): what each counts before they are made to sum to one.
+
+        Features are unit vectors, so that no exponent is beyond the inverse temperature and none overflows.
+        """
+        similarity = torch.addmm(self._log_count, self._table, feature.flatten(1))
+        return similarity.exp_().view(-1, *feature.shape[1:])
 
 
 def _table(info: CategoryInfo, points: Tensor, normals: Tensor, device: torch.device) -> CategoryTable:

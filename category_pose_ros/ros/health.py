@@ -20,6 +20,7 @@ class Health:
         dropped: images that were not used, by reason.
         unpaired: images whose depth or hint did not come, and which were not used for that.
         refused_depths, refused_hints: those that did not fit their image, which was used without.
+        unplaced: images of which it was not known where the camera was, though that was asked for.
         tracks: objects in the newest answer.
         lost: objects that the tracker remembers, but did not see in it.
     """
@@ -31,6 +32,7 @@ class Health:
         self.unpaired = 0
         self.refused_depths = 0
         self.refused_hints = 0
+        self.unplaced = 0
         self.tracks = 0
         self.lost = 0
         self._arrivals: deque[float] = deque()
@@ -97,6 +99,7 @@ class Health:
             "frames unpaired": str(self.unpaired),
             "depth images refused": str(self.refused_depths),
             "hints refused": str(self.refused_hints),
+            "camera poses missing": str(self.unplaced),
             "tracks": str(self.tracks),
             "tracks lost": str(self.lost),
         }

@@ -12,6 +12,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from category_pose_ros.ros.camera_motion import CameraMotion
 from category_pose_ros.ros.health import Health
 from category_pose_ros.ros.hints import TOPICS, message_type
 from category_pose_ros.ros.pairing import Capture, Pairer
@@ -29,6 +30,9 @@ class Inputs:
         config: which transports, and whether there are depth and hints.
         health: counts.
         on_capture: called in the executor's thread.
+
+    Attributes:
+        camera_motion: tells where the camera was; None: that is not asked for.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Inputs:
         self._pairer = Pairer(config.pairing, list(self._companions))
         image = self._subscribe_image("image", config.image_transport, self._on_image)
         self._subscriptions = [self._info, *self._companions.values(), image]
+        self.camera_motion = CameraMotion(node, config.fixed_frame) if config.fixed_frame else None
 
     @property
     def topics(self) -> list[str]:
@@ -59,6 +64,8 @@ class Inputs:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
+        if self.camera_motion is not None:
+            self.camera_motion.destroy()
 
     def _subscribe_image(self, name: str, transport: str, callback: Callable[[Any], None]) -> Any:
         if transport == "raw":

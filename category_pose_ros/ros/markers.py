@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from geometry_msgs.msg import Point, Pose, Vector3
+from geometry_msgs.msg import Point, Pose, PoseArray, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from category_pose_ros.data.messages import stamp_ns
 from category_pose_ros.records import ObjectEstimate, Track, TrackState
-from category_pose_ros.ros.conversions import pose_from_message, pose_message
+from category_pose_ros.ros.conversions import pose_from_message
 from category_pose_ros.visualization.palette import category_colour
 
 _NAMESPACES = ("box", "axes", "label")
@@ -31,20 +31,19 @@ class MarkerBoard:
         self._shown: set[int] = set()
         self._header = Header()
 
-    def update(self, header: Header, tracks: Sequence[Track]) -> MarkerArray:
-        """Markers of the tracks, and deletions of all that are shown and not among them."""
-        self._header = header
+    def update(self, poses: PoseArray, tracks: Sequence[Track]) -> MarkerArray:
+        """Markers of the tracks at these poses, and deletions of all that are shown and not among them."""
+        header = self._header = poses.header
         gone = self._shown - {track.track_id for track in tracks}
         self._shown = {track.track_id for track in tracks}
         markers = [_deletion(header, namespace, track_id) for track_id in sorted(gone) for namespace in _NAMESPACES]
-        for track in tracks:
-            pose = pose_message(track.estimate.camera_from_object)
+        for pose, track in zip(poses.poses, tracks, strict=True):
             markers += [_box(header, track, pose), _axes(header, track, pose), _label(header, track, pose)]
         return MarkerArray(markers=markers)
 
     def clear(self) -> MarkerArray:
         """Deletions of all that are shown, in the frame in which they are."""
-        return self.update(self._header, [])
+        return self.update(PoseArray(header=self._header), [])
 
 
 def tracks_from_markers(message: MarkerArray) -> list[Track]:

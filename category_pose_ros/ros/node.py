@@ -160,9 +160,11 @@ class EstimatorNode(LifecycleNode):
         self._health.watch()
 
     def _on_capture(self, capture: Capture) -> None:
+        assert self._inputs is not None, "a capture without inputs"
         assert self._worker is not None, "inputs without a worker"
         use = self._control.use_of_next_image()
-        if use is not Use.NOTHING and self._worker.offer(Job(capture, is_one_look=use is Use.ONE_LOOK)):
+        job = Job(capture, use is Use.ONE_LOOK, self._inputs.camera_motion)
+        if use is not Use.NOTHING and self._worker.offer(job):
             self._health.drop("a newer one came")
 
     def _on_outcome(self) -> None:
@@ -185,6 +187,11 @@ class EstimatorNode(LifecycleNode):
         if answer.hint_fault is not None:
             self._health.refused_hints += 1
             self.get_logger().warning(f"image searched without: {answer.hint_fault}", throttle_duration_sec=THROTTLE_S)
+        if answer.motion_fault is not None:
+            self._health.unplaced += 1
+            self.get_logger().warning(
+                f"camera taken to be at rest: {answer.motion_fault}", throttle_duration_sec=THROTTLE_S
+            )
 
     def _on_parameters(self, parameters: Iterable[Parameter]) -> SetParametersResult:
         try:
@@ -236,10 +243,20 @@ def run(make_node: Callable[[], EstimatorNode], args: Sequence[str] | None = Non
         signal.signal(number, on_signal)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
+        return _spin(make_node, stop)
+    finally:
+        rclpy.shutdown()
+        # The interpreter's last collection walks through all of PyTorch; on a busy machine that alone can outlast
+        # the patience of who asked the process to end. Frozen, it is left out.
+        gc.freeze()
+
+
+def _spin(make_node: Callable[[], EstimatorNode], stop: threading.Event) -> int:
+    """The exit status of a node that is spun until `stop`."""
+    try:
         node = make_node()
     except ValueError as error:
         get_logger("estimator").fatal(str(error))
-        rclpy.shutdown()
         return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -253,10 +270,6 @@ def run(make_node: Callable[[], EstimatorNode], args: Sequence[str] | None = Non
         node.close()
         executor.shutdown()
         node.destroy_node()
-        rclpy.shutdown()
-        # The interpreter's last collection walks through all of PyTorch; on a busy machine that alone can outlast
-        # the patience of who asked the process to end. Frozen, it is left out.
-        gc.freeze()
 
 
 def main(args: Sequence[str] | None = None) -> int:

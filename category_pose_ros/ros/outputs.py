@@ -42,14 +42,19 @@ class Outputs:
             self._tf = self._advertise(self._tf2_msgs.TFMessage, "/tf", _TF_QUEUE)
 
     def publish(self, header: Header, answer: Answer) -> None:
-        """Publish the objects of a frame; empty arrays where there are none."""
+        """Publish the objects of a frame; empty arrays where there are none.
+
+        What takes long to compose is composed only where somebody listens.
+        """
         tracks = answer.tracks
-        self._poses.publish(pose_array(header, tracks))
-        self._markers.publish(self._board.update(header, tracks))
-        if self._vision_msgs is not None:
-            self._detections.publish(detection_array(header, tracks, self._vision_msgs))
+        poses = pose_array(header, tracks)
+        self._poses.publish(poses)
+        if _is_heard(self._markers):
+            self._markers.publish(self._board.update(poses, tracks))
+        if self._vision_msgs is not None and _is_heard(self._detections):
+            self._detections.publish(detection_array(poses, tracks, self._vision_msgs))
         if self._tf2_msgs is not None and tracks:
-            moved = transforms(header, tracks, self._node.get_namespace())
+            moved = transforms(poses, tracks, self._node.get_namespace())
             self._tf.publish(self._tf2_msgs.TFMessage(transforms=moved))
         self._publish_overlay(header, answer)
 
@@ -63,10 +68,7 @@ class Outputs:
         self._publishers.clear()
 
     def _publish_overlay(self, header: Header, answer: Answer) -> None:
-        """Draw and encode only what somebody listens to."""
-        is_heard, is_compressed_heard = (
-            publisher.get_subscription_count() > 0 for publisher in (self._overlay, self._compressed_overlay)
-        )
+        is_heard, is_compressed_heard = _is_heard(self._overlay), _is_heard(self._compressed_overlay)
         if is_heard or is_compressed_heard:
             drawn = _drawn(answer)
             if is_heard:
@@ -92,6 +94,10 @@ class Outputs:
             package = module.split(".")[0]
             self._node.get_logger().info(f"{package} is not installed, {topic} is not published")
             return None
+
+
+def _is_heard(publisher: Any) -> bool:
+    return bool(publisher.get_subscription_count() > 0)
 
 
 def _drawn(answer: Answer) -> Any:

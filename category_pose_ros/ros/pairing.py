@@ -25,7 +25,9 @@ class PairingConfig:
         0.02, "Farthest apart that the stamps of an image and of its depth or hint may be, in seconds.", minimum=0.0
     )
     fallback_after_s: float = setting(
-        1.0, "After so long without depth or hint for any image, in seconds, images are used without.", minimum=0.0
+        1.0,
+        "Images whose depth or hint does not come are dropped; after so long without any, in seconds, used without.",
+        minimum=0.0,
     )
 
     def __post_init__(self) -> None:

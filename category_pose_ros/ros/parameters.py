@@ -17,6 +17,7 @@ from rclpy.parameter import Parameter
 
 from category_pose_ros.config import Setting, describe, from_flat, section, setting, to_flat, validate
 from category_pose_ros.estimation.estimator import DEVICES, METHODS, EstimatorConfig
+from category_pose_ros.ros.camera_motion import tf2
 from category_pose_ros.ros.hints import HINTS, message_type, renamed
 from category_pose_ros.ros.pairing import PairingConfig
 from category_pose_ros.tracking.tracker import TrackerConfig
@@ -51,6 +52,9 @@ class NodeConfig:
         ("cup=mug",), "Categories that have another name in `detections_2d`, as DETECTOR=OURS."
     )
     rectified: bool = setting(False, "The images are rectified: take P of camera_info, and no distortion.")
+    fixed_frame: str = setting(
+        "", "Frame of TF that does not move, such as odom; tracking allows for the camera's motion in it. Empty: not."
+    )
     publish_tf: bool = setting(True, "Publish a transform per object, where tf2_msgs is installed.")
     autostart: bool = setting(True, "Configure and activate without a lifecycle manager.")
     pairing: PairingConfig = section(PairingConfig)
@@ -84,13 +88,15 @@ def with_values(config: NodeConfig, values: Mapping[str, Any]) -> NodeConfig:
     """The settings with some replaced, by dotted name, from values as rclpy gives them.
 
     Raises:
-        ValueError: as `declare_parameters`; or a hint whose package is not installed.
+        ValueError: as `declare_parameters`; or a hint or fixed frame whose package is not installed.
     """
     lists = {item.name for item in describe(NodeConfig) if item.type is list}
     plain = {name: _names(value) if name in lists else value for name, value in values.items()}
     changed = from_flat(NodeConfig, to_flat(config) | plain)
     if changed.hint != "none":
         message_type(changed.hint)
+    if changed.fixed_frame:
+        tf2()
     return changed
 
 

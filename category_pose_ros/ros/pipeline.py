@@ -10,8 +10,9 @@ import numpy as np
 
 from category_pose_ros.data.depth_messages import Depth
 from category_pose_ros.estimation.estimator import PoseEstimator
-from category_pose_ros.geometry import Camera
+from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
+from category_pose_ros.ros.camera_motion import CameraMotion
 from category_pose_ros.ros.conversions import frame_from_messages, registered_depth
 from category_pose_ros.ros.hints import regions_from_message, renamed
 from category_pose_ros.ros.pairing import Capture
@@ -34,7 +35,7 @@ class EstimatorLike(Protocol):
 class TrackerLike(Protocol):
     """As `category_pose_ros.Tracker`."""
 
-    def update(self, frame: Frame) -> list[Track]: ...
+    def update(self, frame: Frame, world_from_camera: SE3 | None = None) -> list[Track]: ...
 
     def lost(self) -> list[Track]: ...
 
@@ -56,10 +57,12 @@ class Job:
     Attributes:
         capture: the image with what belongs to it.
         is_one_look: it has no history; its objects are reported at first sight, and numbered from 1.
+        camera_motion: tells where its camera was; None: that is not asked for.
     """
 
     capture: Capture
     is_one_look: bool = False
+    camera_motion: CameraMotion | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Answer:
         tracks: its objects.
         lost: how many objects the tracker remembers, but did not see in it.
         depth_fault, hint_fault: why what came with it was not used; None: it was, or there was none.
+        motion_fault: why it is not known where the camera was; None: it is, or was not asked for.
     """
 
     frame: Frame
@@ -78,6 +82,7 @@ class Answer:
     lost: int = 0
     depth_fault: str | None = None
     hint_fault: str | None = None
+    motion_fault: str | None = None
 
 
 def load(config: NodeConfig) -> Loaded:
@@ -126,8 +131,9 @@ class Pipeline:
         frame, hint_fault = self._hinted(capture, replace(frame, depth=depth))
         if job.is_one_look:
             return Answer(frame, self._one_look(frame), 0, depth_fault, hint_fault)
-        tracks = self.loaded.tracker.update(frame)
-        return Answer(frame, tracks, len(self.loaded.tracker.lost()), depth_fault, hint_fault)
+        world_from_camera, motion_fault = _camera_pose(job)
+        tracks = self.loaded.tracker.update(frame, world_from_camera)
+        return Answer(frame, tracks, len(self.loaded.tracker.lost()), depth_fault, hint_fault, motion_fault)
 
     def reset(self) -> None:
         """Forget all tracks."""
@@ -154,5 +160,15 @@ def _depth(capture: Capture, camera: Camera) -> tuple[Depth | None, str | None]:
         return None, None
     try:
         return registered_depth(capture.depth, capture.image.header, camera), None
+    except ValueError as error:
+        return None, str(error)
+
+
+def _camera_pose(job: Job) -> tuple[SE3 | None, str | None]:
+    """Where the camera was, or why that is not known; what is at rest is then tracked as if the camera were."""
+    if job.camera_motion is None:
+        return None, None
+    try:
+        return job.camera_motion.world_from_camera(job.capture.image.header), None
     except ValueError as error:
         return None, str(error)

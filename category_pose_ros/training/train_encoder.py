@@ -1,8 +1,14 @@
-"""Training of the pose encoder: masks are rendered once, then one loop, read from top to bottom."""
+"""Training of the pose encoder: one loop, read from top to bottom.
+
+Rendering takes longer than learning, so masks of one instance never seen before replace the oldest of
+a pool now and then, and batches are drawn from the pool.
+"""
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +19,18 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from category_pose_ros.config import section, setting, to_dict, validate
+from category_pose_ros.data.procedural.scenes import FAMILIES
 from category_pose_ros.data.silhouettes import (
     CAMERA,
+    Family,
     Shape,
-    ShapeSplits,
     crop_boxes,
-    procedural_shapes,
+    look,
+    nearest,
     random_views,
     render_masks,
-    split_shapes,
 )
+from category_pose_ros.geometry import so3
 from category_pose_ros.models.pose_encoder import (
     CROP_PX,
     EncoderConfig,
@@ -43,13 +51,16 @@ from category_pose_ros.rendering.surface import Surface
 class EncoderTrainConfig:
     """How the pose encoder is trained."""
 
-    categories: tuple[str, ...] = setting(("car",), "Categories to learn.")
+    categories: tuple[str, ...] = setting(tuple(FAMILIES), "Categories to learn.")
     prototypes: int = setting(3, "Representative instances per category.", minimum=1, maximum=64)
-    instances: int = setting(150, "Instances per category, divided into training, choosing and testing.", minimum=10)
-    views: int = setting(60, "Masks per training instance.", minimum=1)
+    gallery: int = setting(160, "Instances per category of which the representatives are chosen.", minimum=1)
+    instances: int = setting(600, "Instances at hand; new ones replace the oldest.", minimum=1)
+    renew_every: int = setting(2, "Steps from one new instance to the next.", minimum=1)
+    views: int = setting(16, "Masks of each instance.", minimum=1)
+    choosing: int = setting(60, "Held-out masks per category, each of another instance.", minimum=1)
     cells: int = setting(28, "Meshes are simplified to a grid of this many cells along each axis.", minimum=4)
-    steps: int = setting(2500, "Optimisation steps.", minimum=1)
-    batch: int = setting(96, "Masks per step.", minimum=2)
+    steps: int = setting(6500, "Optimisation steps.", minimum=1)
+    batch: int = setting(64, "Masks per step.", minimum=2)
     learning_rate: float = setting(2e-3, "Peak learning rate of AdamW; it falls as a cosine.", minimum=0.0)
     seed: int = setting(1, "Decides everything.", minimum=0)
     bfloat16: bool = setting(True, "Convolutions in bfloat16.")
@@ -58,6 +69,10 @@ class EncoderTrainConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+
+    def family(self, category: str) -> Family:
+        """The instances of a category."""
+        return Family(category, self.seed, self.cells, self.gallery)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +103,11 @@ class MaskSamples:
             *(torch.cat(values) for values in zip(*(vars(part).values() for part in parts), strict=True))
         )
 
+    def replace(self, start: int, others: MaskSamples) -> None:
+        """Overwrite the samples from `start` on by others, in place."""
+        for mine, new in zip(vars(self).values(), vars(others).values(), strict=True):
+            mine[start : start + len(new)] = new
+
     def mirrored(self) -> MaskSamples:
         """What a mirror shows: every category is its own mirror image in y."""
         flip = self.rotation.new_tensor([-1.0, 1.0, 1.0])
@@ -96,10 +116,31 @@ class MaskSamples:
         return MaskSamples(self.mask.flip(-1), self.prototype, rotation, self.behind, centre, self.log_distance)
 
 
-def category_splits(config: EncoderTrainConfig, category: str) -> ShapeSplits:
-    """The instances of a category as training divides them; the same for the same settings."""
-    found = procedural_shapes(category, config.instances, config.seed, config.cells)
-    return split_shapes(found, config.prototypes, config.seed)
+class MaskSource:
+    """Masks of instances never seen before, of all categories in turn.
+
+    Args:
+        config: what to render.
+        prototypes: of all categories.
+    """
+
+    def __init__(self, config: EncoderTrainConfig, prototypes: tuple[Prototype, ...]) -> None:
+        self._config = config
+        self._prototypes = prototypes
+        self._looks = [look(item.surface.scaled(item.size_m)) for item in prototypes]
+
+    def masks(self, split: str, views: int, rng: np.random.Generator) -> Iterator[MaskSamples]:
+        """Of each instance of a split as many views, without end."""
+        config = self._config
+        sources = [config.family(name).split(split) for name in config.categories]
+        for source in itertools.cycle(sources):
+            shape = next(source)
+            yield mask_samples(rng, shape, self.prototype_of(shape), views)
+
+    def prototype_of(self, shape: Shape) -> int:
+        """The prototype of an instance's category that it is most like."""
+        own = [index for index, item in enumerate(self._prototypes) if item.category == shape.category]
+        return own[nearest(look(shape.surface), [self._looks[index] for index in own])]
 
 
 def train_encoder(config: EncoderTrainConfig, output: Path) -> Path:
@@ -112,26 +153,20 @@ def train_encoder(config: EncoderTrainConfig, output: Path) -> Path:
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     started = time.monotonic()
-    prototypes: list[Prototype] = []
-    training: list[MaskSamples] = []
-    choosing: list[MaskSamples] = []
-    for category in config.categories:
-        splits = category_splits(config, category)
-        base = len(prototypes)
-        prototypes += [
-            _prototype(shape, covariance)
-            for shape, covariance in zip(splits.medoids, splits.log_size_covariance, strict=True)
-        ]
-        for shape, label in tqdm(splits.splits[0], desc=f"masks of {category}", disable=None):
-            training.append(mask_samples(rng, shape, base + label, config.views))
-        choosing += [mask_samples(rng, shape, base + label, 10) for shape, label in splits.splits[1]]
-    samples, held_out = MaskSamples.cat(training), MaskSamples.cat(choosing)
+    prototypes = tuple(item for name in config.categories for item in _prototypes(config, name))
+    source = MaskSource(config, prototypes)
+    count = config.choosing * len(config.categories)
+    held_out = MaskSamples.cat(list(itertools.islice(source.masks("choosing", 1, rng), count)))
+    fresh = source.masks("training", config.views, rng)
+    pool = MaskSamples.cat(list(itertools.islice(fresh, config.instances)))
     encoder = PoseEncoder(config.encoder, len(prototypes)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=config.learning_rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, config.steps, pct_start=0.05)
     bar = tqdm(range(1, config.steps + 1), desc="training", unit="step", disable=None)
     for step in bar:
-        batch = samples[torch.randint(len(samples.mask), (config.batch,))]
+        if step % config.renew_every == 0:
+            pool.replace(step // config.renew_every % config.instances * config.views, next(fresh))
+        batch = pool[torch.randint(len(pool.mask), (config.batch,))]
         batch = batch.mirrored() if step % 2 else batch
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
             features = encoder.features(damaged(batch.mask))
@@ -141,15 +176,10 @@ def train_encoder(config: EncoderTrainConfig, output: Path) -> Path:
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
         optimiser.step()
         schedule.step()
-        if step % 250 == 0 or step == config.steps:
-            bar.write(f"step {step}: loss {loss.item():.3f}, held out {_held_out(encoder, held_out):.3f}")
-    record = {
-        "seconds": round(time.monotonic() - started),
-        "torch": torch.__version__,
-        "masks": len(samples.mask),
-        "settings": to_dict(config),
-    }
-    save_encoder(output, EncoderModel(encoder.eval(), tuple(prototypes), config.encoder, record))
+        if step % 500 == 0 or step == config.steps:
+            bar.write(f"step {step}: loss {loss.item():.3f}, {_held_out(encoder, held_out)}")
+    record = {"seconds": round(time.monotonic() - started), "torch": torch.__version__, "settings": to_dict(config)}
+    save_encoder(output, EncoderModel(encoder.eval(), prototypes, config.encoder, record))
     return output
 
 
@@ -195,11 +225,22 @@ def damaged(mask: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _held_out(encoder: PoseEncoder, samples: MaskSamples) -> float:
+def _held_out(encoder: PoseEncoder, samples: MaskSamples) -> str:
+    """Loss, class accuracy and median error of the rotation, of which two are nearly the same, on whole masks."""
     encoder.eval()
-    loss = float(encoder_loss(encoder(samples.mask.float()), samples))
+    encoding = encoder(samples.mask.float())
     encoder.train()
-    return loss
+    loss = float(encoder_loss(encoding, samples))
+    right = float((encoding.prototype.argmax(-1) == samples.prototype).float().mean())
+    turn = torch.rad2deg(so3.angle_between(encoding.rotation, samples.rotation).median())
+    side = float(((encoding.behind > 0) == samples.behind).float().mean())
+    return f"held out: loss {loss:.3f}, class {right:.3f}, rotation {float(turn):.1f} deg, side {side:.3f}"
+
+
+def _prototypes(config: EncoderTrainConfig, category: str) -> list[Prototype]:
+    found = config.family(category).representatives(config.prototypes)
+    pairs = zip(found.medoids, found.log_size_covariance, strict=True)
+    return [_prototype(shape, covariance) for shape, covariance in pairs]
 
 
 def _prototype(shape: Shape, log_size_covariance: Tensor) -> Prototype:

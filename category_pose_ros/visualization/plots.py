@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,32 @@ def plot_average_precision(
     return _png(figure)
 
 
+def plot_trade_off(runs: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """Accuracy against time, a point per run.
+
+    Args:
+        runs: by label "seconds_per_image", "acc_pi_6" and "acc_pi_18".
+
+    Returns:
+        A PNG file.
+    """
+    figure = Figure(figsize=(6.4, 4.0), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    seconds = [run["seconds_per_image"] for run in runs.values()]
+    for key, title, marker in (("acc_pi_6", "within 30°", "o"), ("acc_pi_18", "within 10°", "s")):
+        shares = [run[key] for run in runs.values()]
+        axes.plot(seconds, shares, marker, label=title, markersize=6)
+    for label, run in runs.items():
+        axes.annotate(
+            label, (run["seconds_per_image"], run["acc_pi_6"]), (4, 5), textcoords="offset points", fontsize=7
+        )
+    axes.set(xlabel="seconds per image", ylabel="share of all objects", xscale="log", ylim=(0, 1))
+    axes.grid(alpha=0.25, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
 def plot_training(rows: Sequence[Mapping[str, str]]) -> bytes:
     """The losses of a training run against the images seen, as running means.
 
@@ -62,6 +89,30 @@ def plot_training(rows: Sequence[Mapping[str, str]]) -> bytes:
     axes.grid(alpha=0.25, which="both")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
+    return _png(figure)
+
+
+def plot_refinement(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
+    """What refinement gains and takes, a row of panels per setting that was varied.
+
+    Args:
+        curves: by the setting's name its values as "value", and what was reached there by the name of
+            the quantity; the same quantities for all settings.
+
+    Returns:
+        A PNG file.
+    """
+    quantities = [name for name in next(iter(curves.values())) if name != "value"]
+    figure = Figure(figsize=(3.2 * len(quantities), 2.6 * len(curves)), dpi=110, layout="constrained")
+    panels = figure.subplots(len(curves), len(quantities), squeeze=False, sharey="col")
+    for row, (setting, reached) in zip(panels, curves.items(), strict=True):
+        for axes, quantity in zip(row, quantities, strict=True):
+            axes.plot(reached["value"], reached[quantity], color=_OVERALL_COLOUR, marker="o", markersize=4)
+            axes.set(xlabel=setting, ylabel=quantity, xscale="log")
+            axes.set_xticks(reached["value"], [f"{value:g}" for value in reached["value"]])
+            axes.minorticks_off()
+            axes.grid(alpha=0.25)
+            axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from category_pose_ros.estimation.solver import Linearised, gauss_newton
-from category_pose_ros.estimation.state import DIMENSION, State
-from category_pose_ros.geometry import so3
+from category_pose_ros.estimation.solver import Linearised
+from category_pose_ros.estimation.state import State
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +30,20 @@ class AxesTerm:
 
     def linearise(self, state: State) -> Linearised:
         seen = self._seen(state)
-        residual = seen - self.axes  # half its square is one minus the cosine
-        jacobian = torch.zeros(*seen.shape, DIMENSION, dtype=seen.dtype, device=seen.device)
-        jacobian[..., 3:6] = -so3.hat(seen)
-        gradient, hessian = gauss_newton(residual, jacobian, self.information)
-        return Linearised(self._cost(residual), gradient, hessian)
+        weight = self.information.unsqueeze(-1)
+        # Turned by a rotation vector v an axis moves by v x axis: its derivative is the skew matrix of -axis.
+        gradient = (weight * torch.linalg.cross(self.axes, seen)).sum(1)
+        identity = torch.eye(3, dtype=seen.dtype, device=seen.device)
+        hessian = weight.sum(1, keepdim=True) * identity - (weight * seen).transpose(-1, -2) @ seen
+        return Linearised(self._cost(seen), pad(gradient, (3, 3)), pad(hessian, (3, 3, 3, 3)))
 
     def cost(self, state: State) -> Tensor:
-        return self._cost(self._seen(state) - self.axes)
+        return self._cost(self._seen(state))
 
     @staticmethod
     def _seen(state: State) -> Tensor:
         return state.camera_from_object.rotation[..., [0, 2]].transpose(-1, -2)  # (B, 2, 3)
 
-    def _cost(self, residual: Tensor) -> Tensor:
-        return 0.5 * (self.information * residual.square().sum(-1)).sum(-1)
+    def _cost(self, seen: Tensor) -> Tensor:
+        """Half the square of the difference is one minus the cosine."""
+        return 0.5 * (self.information * (seen - self.axes).square().sum(-1)).sum(-1)

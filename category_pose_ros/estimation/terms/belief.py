@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from category_pose_ros.estimation.solver import Linearised
 from category_pose_ros.estimation.state import DIMENSION, State
@@ -27,29 +28,29 @@ class BeliefTerm:
     information: Tensor
 
     def linearise(self, state: State) -> Linearised:
-        step, turn = self._step(state)
+        step = self._step(state)
+        mean, pose = self.mean.camera_from_object.rotation, state.camera_from_object.rotation
+        turn = pose @ mean.transpose(-1, -2)
+        trace = (pose * mean).sum((-1, -2))[:, None, None]
         identity = torch.eye(DIMENSION, dtype=step.dtype, device=step.device)
-        trace = turn.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
-        jacobian = identity.repeat(len(step), 1, 1)
-        jacobian[:, 3:6, 3:6] = 0.5 * (trace * identity[:3, :3] - turn)
+        by_turn = 0.5 * (trace * identity[:3, :3] - turn)
+        jacobian = identity + pad(by_turn - identity[:3, :3], (3, 3, 3, 3))
         pull = jacobian.transpose(-1, -2) @ self.information
         gradient = (pull @ step.unsqueeze(-1)).squeeze(-1)
         return Linearised(self._cost(step), gradient, pull @ jacobian)
 
     def cost(self, state: State) -> Tensor:
-        return self._cost(self._step(state)[0])
+        return self._cost(self._step(state))
 
     def _cost(self, step: Tensor) -> Tensor:
         return 0.5 * (step * (self.information @ step.unsqueeze(-1)).squeeze(-1)).sum(-1)
 
-    def _step(self, state: State) -> tuple[Tensor, Tensor]:
-        """(B, 9) from the mean to a state, and the turn (B, 3, 3) between them.
+    def _step(self, state: State) -> Tensor:
+        """(B, 9) from the mean to a state.
 
         A turn by an angle counts as its sine, which spares a logarithm; beliefs are narrower than that.
         """
         mean, pose = self.mean.camera_from_object, state.camera_from_object
-        turn = pose.rotation @ mean.rotation.transpose(-1, -2)
-        skew = 0.5 * (turn - turn.transpose(-1, -2))
-        axis = torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], dim=-1)
+        axis = 0.5 * torch.linalg.cross(mean.rotation, pose.rotation, dim=-2).sum(-1)  # of the turn, times its sine
         shift = pose.translation - mean.translation
-        return torch.cat([shift, axis, state.log_size - self.mean.log_size], dim=-1), turn
+        return torch.cat([shift, axis, state.log_size - self.mean.log_size], dim=-1)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from category_pose_ros.estimation.solver import Linearised
-from category_pose_ros.estimation.state import DIMENSION, State
+from category_pose_ros.estimation.state import State
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +32,7 @@ class SizePriorTerm:
         residual = (state.log_size - self.mean).unsqueeze(-1)  # (B, 3, 1)
         pull = self.information @ residual
         cost = 0.5 * (residual * pull).sum((-1, -2))
-        gradient = torch.zeros(len(cost), DIMENSION, dtype=cost.dtype, device=cost.device)
-        gradient[:, 6:] = pull.squeeze(-1)
-        hessian = torch.zeros(len(cost), DIMENSION, DIMENSION, dtype=cost.dtype, device=cost.device)
-        hessian[:, 6:, 6:] = self.information
-        return Linearised(cost, gradient, hessian)
+        return Linearised(cost, pad(pull.squeeze(-1), (6, 0)), pad(self.information, (6, 0, 6, 0)))
 
     def cost(self, state: State) -> Tensor:
         residual = (state.log_size - self.mean).unsqueeze(-1)

@@ -1,0 +1,214 @@
+"""What objects stand on: planes in a depth image, or without one the upward direction that they share.
+
+Objects stand or lie on tables, shelves and floors far more often than not, and depth shows a plane
+far better than the image of an object shows its tilt. A hypothesis that is nearly at rest on a
+plane is drawn to being so (`terms.RestingTerm`); one that is in a hand or leans is left alone.
+Without depth the objects of an image tell each other which way is up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from category_pose_ros.config import setting, validate
+from category_pose_ros.estimation.images import Depth
+from category_pose_ros.estimation.state import State
+from category_pose_ros.estimation.terms import RestingTerm
+from category_pose_ros.geometry import Camera
+
+_GRID = (60, 80)  # rows and columns of readings that planes are looked for in
+_REACH = 2  # grid steps between a reading and those that give its normal
+_HYPOTHESES = 100
+_CLEARED = 4  # thicknesses of a found plane within which no other is looked for
+_PARALLEL = 0.9  # least cosine between the normals of a plane and of a reading on it
+
+
+@dataclass(frozen=True)
+class RestingConfig:
+    """Objects at rest on planes that depth shows."""
+
+    planes: int = setting(3, "Most planes per image that objects may rest on; 0 looks for none.", minimum=0, maximum=20)
+    least_share: float = setting(
+        0.04, "Share of the readings of the image that a plane must hold.", minimum=0.0, maximum=1.0
+    )
+    thickness: float = setting(
+        0.008, "A reading is on a plane if it is this near to it, as a share of its depth.", minimum=1e-4, maximum=1.0
+    )
+    tilt_deg: float = setting(
+        35.0, "Greatest tilt at which an object is still taken to stand or lie.", minimum=0.0, maximum=45.0
+    )
+    gap: float = setting(
+        0.15, "Greatest gap between object and plane at which it rests on it, in diagonals.", minimum=0.0, maximum=1.0
+    )
+    agree_deg: float = setting(
+        15.0,
+        "Without depth: angle up to which objects of an image agree on which way is up, and learn from each other; "
+        "0: they do not.",
+        minimum=0.0,
+        maximum=45.0,
+    )
+    log_odds: float = setting(
+        1.0, "Log odds in favour of a hypothesis at rest over one that is not.", minimum=0.0, maximum=100.0
+    )
+    deviation_deg: float = setting(
+        2.0, "Standard deviation of the tilt of an object at rest.", minimum=0.01, maximum=45.0
+    )
+    deviation_gap: float = setting(
+        0.02, "Standard deviation of the gap under an object at rest, in diagonals.", minimum=1e-3, maximum=1.0
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """P planes; the points with normal @ point + offset_m = 0.
+
+    Attributes:
+        normal: (P, 3) unit vectors in the camera frame, to the side of the camera.
+        offset_m: (P,) distance of the camera from each.
+    """
+
+    normal: Tensor
+    offset_m: Tensor
+
+    def __len__(self) -> int:
+        return len(self.offset_m)
+
+
+def find_planes(depth: Depth, camera: Camera, config: RestingConfig) -> Planes:
+    """The largest planes, one after the other, each from what those before left over.
+
+    RANSAC (Fischler and Bolles 1981) with readings that have a normal, so one is a hypothesis. The
+    same image gives the same planes. Depth too sparse for normals gives none.
+
+    Args:
+        depth: (H, W) metres without lens distortion; 0, NaN and infinity are holes.
+        camera: of the depth image.
+    """
+    points, normals = _oriented_points(depth, camera)
+    found: list[tuple[npt.NDArray[np.float32], float]] = []
+    left = np.ones(len(points), dtype=np.bool_)
+    least = max(config.least_share * len(points), 30)
+    while len(found) < config.planes and left.sum() >= least:
+        normal, offset, on_plane = _largest_plane(points[left], normals[left], config.thickness)
+        if on_plane < least:
+            break
+        found.append((normal, offset))
+        left &= np.abs(points @ normal + offset) > _CLEARED * config.thickness * points[:, 2]
+    normal = np.array([item for item, _ in found], dtype=np.float32).reshape(-1, 3)
+    return Planes(torch.from_numpy(normal), torch.tensor([offset for _, offset in found], dtype=torch.float32))
+
+
+def resting_term(state: State, planes: Planes, config: RestingConfig) -> RestingTerm:
+    """The term for B hypotheses; without weight for those at rest on no plane.
+
+    A hypothesis rests on the plane to which its gap is smallest, if the gap and its tilt are small.
+    """
+    pose, size = state.camera_from_object, state.size_m
+    normal, offset = planes.normal.to(size.device), planes.offset_m.to(size.device)
+    scaled = (normal @ pose.rotation) * size.unsqueeze(-2)  # (B, P, 3)
+    gap = pose.translation @ normal.T + offset - 0.5 * scaled.norm(dim=-1)
+    cosine = pose.rotation[..., 2] @ normal.T  # (B, P) between the z axis and the normal
+    tilt = torch.minimum(torch.arccos(cosine.abs().clamp_max(1.0)), torch.arcsin(cosine.abs().clamp_max(1.0)))
+    diagonal = size.norm(dim=-1, keepdim=True)
+    rests = (gap.abs() < config.gap * diagonal) & (tilt < np.radians(config.tilt_deg))
+    chosen = torch.where(rests, gap.abs(), torch.inf).argmin(-1, keepdim=True)
+    upright = torch.where(cosine.abs() > 0.5**0.5, cosine.sign(), torch.zeros_like(cosine))
+    return RestingTerm(
+        normal[chosen.squeeze(-1)],
+        offset[chosen.squeeze(-1)],
+        upright.gather(-1, chosen).squeeze(-1),
+        rests.gather(-1, chosen).squeeze(-1).to(size.dtype),
+        torch.full_like(offset[chosen.squeeze(-1)], np.radians(config.deviation_deg)),
+        config.deviation_gap * diagonal.squeeze(-1),
+    )
+
+
+def shared_up_term(state: State, tilt_variance: Tensor, score: Tensor, config: RestingConfig) -> RestingTerm:
+    """The term that draws N objects of one image to the upward direction that the others agree on.
+
+    All are taken to be equally sure of their z axis, so what n others say weighs n times what the
+    object's own image does, whatever that states. An object that agrees with none of the others,
+    upright, upside down or lying, is left alone, and so is one without others.
+
+    Args:
+        tilt_variance: (N,) of the direction of the z axis, in radians squared per axis.
+        score: (N,) by which each counts.
+    """
+    axis = state.camera_from_object.rotation[..., 2]
+    up = _agreed_up(axis, score, np.radians(config.agree_deg))
+    upright, agrees = _posture(axis @ up, np.radians(config.agree_deg))
+    says = (upright * score).unsqueeze(-1) * axis  # one that lies does not say which way up is
+    others = says.sum(0) - says
+    count = (upright.abs() * score).sum() - upright.abs() * score
+    known = count > 0
+    nothing = torch.zeros_like(score)
+    return RestingTerm(
+        torch.where(known.unsqueeze(-1), torch.nn.functional.normalize(others, dim=-1), axis),
+        nothing,
+        upright,
+        (agrees & known).to(score.dtype),
+        (tilt_variance / count.clamp_min(1e-6)).sqrt(),
+        torch.full_like(score, torch.inf),
+    )
+
+
+def _agreed_up(axis: Tensor, score: Tensor, angle: float) -> Tensor:
+    """The z axis (3,), or its opposite, with which most of the objects agree, and rather as upright."""
+    candidates = torch.cat([axis, -axis])
+    upright, agrees = _posture(candidates @ axis.T, angle)
+    votes = agrees * (0.7 + 0.3 * upright.abs() + 0.1 * upright)
+    return candidates[(votes @ score).argmax()]
+
+
+def _posture(cosine: Tensor, angle: float) -> tuple[Tensor, Tensor]:
+    """1 upright, -1 upside down or 0, by the cosine between z axis and up; and whether it is nearly any, or lies."""
+    stands = cosine.abs() > np.cos(angle)
+    return torch.where(stands, cosine.sign(), 0.0), stands | (cosine.abs() < np.sin(angle))
+
+
+def _oriented_points(depth: Depth, camera: Camera) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Readings of a grid (N, 3) and their normals (N, 3) towards the camera, where both are known."""
+    rows = np.linspace(0, depth.shape[0] - 1, min(_GRID[0], depth.shape[0])).astype(int)
+    columns = np.linspace(0, depth.shape[1] - 1, min(_GRID[1], depth.shape[1])).astype(int)
+    z = depth[np.ix_(rows, columns)]
+    z = np.where(np.isfinite(z) & (z > 0), z, np.nan)
+    pixels = torch.from_numpy(np.stack(np.meshgrid(columns, rows), -1)).float()
+    points = camera.rays(pixels).numpy() * z[..., None]
+    across = points[_REACH:-_REACH, 2 * _REACH :] - points[_REACH:-_REACH, : -2 * _REACH]
+    down = points[2 * _REACH :, _REACH:-_REACH] - points[: -2 * _REACH, _REACH:-_REACH]
+    points = points[_REACH:-_REACH, _REACH:-_REACH].reshape(-1, 3)
+    normals = np.cross(down, across).reshape(-1, 3)  # y points down and x right: towards the camera
+    length = np.linalg.norm(normals, axis=-1)
+    known = np.isfinite(length) & (length > 0) & np.isfinite(points[:, 2])
+    return points[known].astype(np.float32), (normals[known] / length[known, None]).astype(np.float32)
+
+
+def _largest_plane(
+    points: npt.NDArray[np.float32], normals: npt.NDArray[np.float32], thickness: float
+) -> tuple[npt.NDArray[np.float32], float, int]:
+    """Normal, offset, and how many of the points are on the plane."""
+    seeds = np.linspace(0, len(points) - 1, min(_HYPOTHESES, len(points))).astype(int)
+    offsets = -(points[seeds] * normals[seeds]).sum(-1)
+    near = np.abs(points @ normals[seeds].T + offsets) < thickness * points[:, 2:]
+    near &= normals @ normals[seeds].T > _PARALLEL
+    on_plane = near[:, near.sum(0).argmax()]
+    normal, offset = normals[seeds[0]], 0.0
+    for _ in range(3):  # a single normal is noisy: fit, and collect again
+        middle = points[on_plane].mean(0)
+        spread = points[on_plane] - middle
+        _, axes = np.linalg.eigh(spread.T @ spread)
+        normal = axes[:, 0] * -np.sign(axes[:, 0] @ middle)
+        offset = -float(normal @ middle)
+        on_plane = np.abs(points @ normal + offset) < thickness * points[:, 2]
+        on_plane &= normals @ normal > _PARALLEL
+        if on_plane.sum() < 3:
+            break
+    return normal, offset, int(on_plane.sum())
