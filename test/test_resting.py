@@ -90,6 +90,15 @@ def test_depth_without_enough_readings_has_no_planes(left: int) -> None:
     assert len(find_planes(depth, CAMERA, CONFIG)) == 0
 
 
+def test_readings_that_mean_none_do_not_hide_the_table() -> None:
+    depth = plane_depth(([0.0, -1.0, -1.0], 0.5))
+    depth[:, CAMERA.width // 2 :] = 1e20
+    depth[:, -20:] = np.finfo(np.float32).max
+    found = find_planes(depth, CAMERA, CONFIG)
+    assert len(found) == 1
+    assert float(found.offset_m[0]) == pytest.approx(0.5, rel=0.01)
+
+
 def test_what_is_round_or_rough_is_no_plane() -> None:
     rng = np.random.default_rng(1)
     rough = rng.uniform(0.5, 2.0, (CAMERA.height, CAMERA.width)).astype(np.float32)

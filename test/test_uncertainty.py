@@ -10,7 +10,12 @@ from cuboids import SIZE, correspondences, intrinsics, truth
 from category_pose_ros.estimation.solver import Linearised
 from category_pose_ros.estimation.state import State
 from category_pose_ros.estimation.terms import CorrespondenceTerm, SizePriorTerm
-from category_pose_ros.estimation.uncertainty import SystematicConfig, pose_covariance, systematic_covariance
+from category_pose_ros.estimation.uncertainty import (
+    SystematicConfig,
+    pose_covariance,
+    systematic_covariance,
+    tilt_variance,
+)
 from category_pose_ros.geometry import SE3, Symmetry
 
 IDENTITY = SE3(torch.eye(3), torch.tensor([0.0, 0.0, 1.0]))
@@ -90,3 +95,11 @@ def test_systematic_errors_lie_along_and_across_the_line_of_sight() -> None:
         assert covariance[:3, :3] @ direction == pytest.approx(deviation**2 * direction, abs=1e-12)
     assert covariance[3:, 3:] == pytest.approx(np.radians(10.0) ** 2 * np.eye(3))
     assert covariance[:3, 3:] == pytest.approx(0)
+
+
+def test_the_tilt_is_as_sure_as_the_turns_across_the_z_axis() -> None:
+    information = torch.eye(9).repeat(2, 1, 1)
+    information[:, 3:6, 3:6] = torch.diag(torch.tensor([25.0, 100.0, 1e-3]))
+    along_x = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+    found = tilt_variance(information, torch.stack([torch.eye(3), along_x]))
+    torch.testing.assert_close(found, torch.tensor([(0.04 + 0.01) / 2, (0.01 + 1000) / 2]), rtol=2e-3, atol=0)

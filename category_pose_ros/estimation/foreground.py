@@ -1,6 +1,6 @@
 """Masks of objects: those that come with a frame, or else what the neural mesh model takes for foreground.
 
-The model sees cells of 8 pixels in a crop where the object is about 90 pixels across. The chance that
+The model sees cells of 8 pixels in a crop where the object is about 100 pixels across. The chance that
 a cell shows the object is interpolated between the cells' centres, and the mask is where it exceeds
 one half: outlines are smooth, and parts thinner than a cell, such as handles, are often lost.
 """

@@ -25,6 +25,7 @@ _GRID = (60, 80)  # rows and columns of readings that planes are looked for in
 _REACH = 2  # grid steps between a reading and those that give its normal
 _HYPOTHESES = 100
 _CLEARED = 4  # thicknesses of a found plane within which no other is looked for
+_FARTHEST_M = 100.0  # beyond, nothing is looked for, and some cameras say "no reading"
 _PARALLEL = 0.9  # least cosine between the normals of a plane and of a reading on it
 
 
@@ -155,7 +156,7 @@ def shared_up_term(state: State, tilt_variance: Tensor, score: Tensor, config: R
         nothing,
         upright,
         (agrees & known).to(score.dtype),
-        (tilt_variance / count.clamp_min(1e-6)).sqrt(),
+        (tilt_variance / count.clamp_min(1e-6)).clamp_min(1e-8).sqrt(),
         torch.full_like(score, torch.inf),
     )
 
@@ -179,7 +180,7 @@ def _oriented_points(depth: Depth, camera: Camera) -> tuple[npt.NDArray[np.float
     rows = np.linspace(0, depth.shape[0] - 1, min(_GRID[0], depth.shape[0])).astype(int)
     columns = np.linspace(0, depth.shape[1] - 1, min(_GRID[1], depth.shape[1])).astype(int)
     z = depth[np.ix_(rows, columns)]
-    z = np.where(np.isfinite(z) & (z > 0), z, np.nan)
+    z = np.where((z > 0) & (z < _FARTHEST_M), z, np.nan)
     pixels = torch.from_numpy(np.stack(np.meshgrid(columns, rows), -1)).float()
     points = camera.rays(pixels).numpy() * z[..., None]
     across = points[_REACH:-_REACH, 2 * _REACH :] - points[_REACH:-_REACH, : -2 * _REACH]

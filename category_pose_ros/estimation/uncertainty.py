@@ -44,11 +44,11 @@ def tilt_variance(hessian: Tensor, rotation: Tensor) -> Tensor:
         hessian: (B, 9, 9) of the negative log posterior.
         rotation: (B, 3, 3) of the poses, in the camera frame.
     """
-    free = 1e-6 * torch.eye(hessian.shape[-1], dtype=hessian.dtype, device=hessian.device)
-    turn = torch.linalg.inv(hessian + free)[:, 3:6, 3:6]
-    axis = rotation[..., 2:]
+    free = 1e-6 * torch.eye(hessian.shape[-1], dtype=torch.float64, device=hessian.device)
+    turn = torch.linalg.inv_ex(hessian.double() + free).inverse[:, 3:6, 3:6]
+    axis = rotation[..., 2:].double()
     about = (axis.transpose(-1, -2) @ turn @ axis).flatten()
-    return 0.5 * (turn.diagonal(dim1=-2, dim2=-1).sum(-1) - about)
+    return (0.5 * (turn.diagonal(dim1=-2, dim2=-1).sum(-1) - about)).to(hessian.dtype)
 
 
 def pose_covariance(hessian: Tensor, camera_from_object: SE3, symmetry: Symmetry) -> Covariance:
