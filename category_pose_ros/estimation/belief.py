@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from category_pose_ros.estimation.state import State
 from category_pose_ros.geometry import SE3
 from category_pose_ros.records import ObjectEstimate
 
@@ -41,6 +42,12 @@ class Belief:
     @property
     def size_m(self) -> Tensor:
         return self.log_size.exp()
+
+    @property
+    def mean(self) -> State:
+        """What is believed, as a batch of one in single precision."""
+        pose = self.camera_from_object
+        return State(SE3(pose.rotation[None].float(), pose.translation[None].float()), self.log_size[None].float())
 
     def loosened(self, memory: float, variance: Tensor) -> Belief:
         """The belief after a while: old evidence counts less, and the object may have moved.

@@ -89,7 +89,5 @@ class Foreground:
 
 
 def _rectified(region: Region, frame: Frame) -> Tensor:
-    mask = np.asarray(region.mask, dtype=np.uint8)
-    if frame.camera.is_distorted:
-        mask = images.moved_whole(mask, frame.camera)
-    return torch.from_numpy(mask > 0)
+    mask = np.asarray(region.mask, dtype=np.bool_)
+    return torch.tensor(images.rectify_mask(mask, frame.camera))

@@ -32,9 +32,7 @@ def allowed_pixels(frame: Frame, categories: Sequence[str]) -> Mask | None:
         for index, category in enumerate(categories):
             if region.category in (None, category):
                 allowed[index] |= inside
-    if not frame.camera.is_distorted:
-        return allowed
-    return np.stack([images.moved_whole(one.astype(np.uint8), frame.camera) > 0 for one in allowed])
+    return np.stack([images.rectify_mask(one, frame.camera) for one in allowed])
 
 
 def allowed_cells(pixels: Mask, camera: Camera, cells: Camera) -> Tensor:

@@ -35,6 +35,13 @@ def rectify_depth(frame: Frame) -> Depth | None:
     return np.asarray(moved_whole(frame.depth, frame.camera), dtype=np.float32)
 
 
+def rectify_mask(mask: npt.NDArray[np.bool_], camera: Camera) -> npt.NDArray[np.bool_]:
+    """A mask (H, W) of a camera where it is in the rectified image."""
+    if not camera.is_distorted:
+        return mask
+    return np.asarray(moved_whole(mask.astype(np.uint8), camera) > 0)
+
+
 def moved_whole(readings: npt.NDArray[Any], camera: Camera) -> npt.NDArray[Any]:
     """Readings (H, W) of a distorted camera where they are in the rectified image, unmixed; 0 where there are none."""
     return cv2.remap(readings, *_maps(camera), cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)

@@ -432,9 +432,8 @@ def _where_believed(belief: Belief, category: int, camera: Camera) -> Candidate:
 
 
 def _believed_states(beliefs: Sequence[Belief], device: torch.device) -> State:
-    rotation = torch.stack([item.camera_from_object.rotation for item in beliefs]).float().to(device)
-    translation = torch.stack([item.camera_from_object.translation for item in beliefs]).float().to(device)
-    return State(SE3(rotation, translation), torch.stack([item.log_size for item in beliefs]).float().to(device))
+    states = State.cat([item.mean for item in beliefs])
+    return State(states.camera_from_object.to(device), states.log_size.to(device))
 
 
 def _aimed(states: State, evidence: list[Evidence]) -> State:

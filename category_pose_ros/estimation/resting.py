@@ -117,11 +117,10 @@ def resting_term(state: State, planes: Planes, config: RestingConfig) -> Resting
     scaled = (normal @ pose.rotation) * size.unsqueeze(-2)  # (B, P, 3)
     gap = pose.translation @ normal.T + offset - 0.5 * scaled.norm(dim=-1)
     cosine = pose.rotation[..., 2] @ normal.T  # (B, P) between the z axis and the normal
-    tilt = torch.minimum(torch.arccos(cosine.abs().clamp_max(1.0)), torch.arcsin(cosine.abs().clamp_max(1.0)))
+    upright, settled = _posture(cosine, np.radians(config.tilt_deg))
     diagonal = size.norm(dim=-1, keepdim=True)
-    rests = (gap.abs() < config.gap * diagonal) & (tilt < np.radians(config.tilt_deg))
+    rests = (gap.abs() < config.gap * diagonal) & settled
     chosen = torch.where(rests, gap.abs(), torch.inf).argmin(-1, keepdim=True)
-    upright = torch.where(cosine.abs() > 0.5**0.5, cosine.sign(), torch.zeros_like(cosine))
     return RestingTerm(
         normal[chosen.squeeze(-1)],
         offset[chosen.squeeze(-1)],

@@ -229,17 +229,14 @@ class SilhouetteMethod:
 
     def _most_overlapping(self, belief: Belief, masks: list[ObjectMask], camera: Camera) -> int | None:
         surface = self._nearest(belief).surface.scaled(belief.size_m.float())
-        pose = belief.camera_from_object
-        covered = cover(surface, SE3(pose.rotation[None].float(), pose.translation[None].float()), camera)[0]
+        covered = cover(surface, belief.mean.camera_from_object, camera)[0]
         overlaps = [
             _overlap(covered, mask.pixels) if mask.category in (None, belief.category) else 0.0 for mask in masks
         ]
         return int(np.argmax(overlaps)) if max(overlaps, default=0.0) > 0 else None
 
     def _follow(self, belief: Belief, camera: Camera, masks: list[ObjectMask], number: int | None) -> Sighting:
-        pose = belief.camera_from_object
-        mean = State(SE3(pose.rotation[None].float(), pose.translation[None].float()), belief.log_size[None].float())
-        prototype = self._nearest(belief)
+        mean, prototype = belief.mean, self._nearest(belief)
         if number is None or not masks[number].is_large_enough:
             estimate = _as_estimate(prototype, mean, torch.linalg.inv(belief.information)[:6, :6].numpy(), 0.0, 0.0)
             return Sighting(belief, estimate, float("-inf"), 0.0)
