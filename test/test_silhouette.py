@@ -17,11 +17,12 @@ from category_pose_ros.data.procedural import shapes
 from category_pose_ros.data.silhouettes import render_masks
 from category_pose_ros.estimation.belief import Belief, finished
 from category_pose_ros.estimation.estimator import DEFAULT_MODEL
-from category_pose_ros.estimation.silhouette import SilhouetteConfig, SilhouetteMethod, fit_mask, view_of
+from category_pose_ros.estimation.silhouette import Fit, SilhouetteConfig, SilhouetteMethod, View, fit_masks, view_of
 from category_pose_ros.evaluation.matching import match
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.models.pose_encoder import (
     CROP_PX,
+    WHOLE,
     EncoderConfig,
     EncoderModel,
     Encoding,
@@ -61,15 +62,15 @@ def mask_of(pose: SE3) -> Tensor:
 class Scripted(nn.Module):
     """Says a rotation and the true place, whatever it is shown."""
 
-    def __init__(self, pose: SE3, mask: Tensor, behind: float | None = None) -> None:
+    def __init__(self, pose: SE3, mask: Tensor, behind: float | None = None, camera: Camera | None = None) -> None:
         super().__init__()
-        _, camera = crop_around(mask.float(), CAMERA, CROP_PX)
+        camera = camera or crop_around(mask.float(), CAMERA, CROP_PX)[1]
         rotation = sight(camera).T @ pose.rotation
         turned = is_behind(rotation)
         self.rotation = torch.where(turned[:, None, None], twin(rotation), rotation)
         self.behind = torch.tensor([behind]) if behind is not None else 8.0 * turned.float() - 4.0
-        self.centre = (camera.project(pose.translation) + 0.5) / CROP_PX - 0.5
-        self.log_distance = (pose.translation[:, 2] * CROP_PX / (camera.fx * SIZE.norm())).log()
+        self.centre = (camera.project(pose.translation) + 0.5) / camera.width - 0.5
+        self.log_distance = (pose.translation[:, 2] * camera.width / (camera.fx * SIZE.norm())).log()
 
     def forward(self, mask: Tensor) -> Encoding:
         return Encoding(torch.zeros(1, 1), self.rotation, self.behind, self.centre, self.log_distance)
@@ -77,6 +78,15 @@ class Scripted(nn.Module):
 
 def model_of(encoder: nn.Module) -> EncoderModel:
     return EncoderModel(encoder, (car(),), EncoderConfig(), {})  # type: ignore[arg-type]
+
+
+def fit_mask(model: EncoderModel, view: View, config: SilhouetteConfig) -> Fit:
+    (fit,) = fit_masks(model, [view], config, [None])
+    return fit
+
+
+def view(mask: Tensor, side_px: int, encoder: EncoderConfig = EncoderConfig()) -> View:
+    return view_of(mask.float(), CAMERA, side_px, encoder)
 
 
 def degrees(first: Tensor, second: Tensor) -> float:
@@ -87,8 +97,8 @@ def test_an_encoding_becomes_the_pose_that_it_means() -> None:
     for yaw in (0.6, -2.2):
         truth = pose_at(yaw, 0.8)
         model = model_of(Scripted(truth, mask_of(truth)))
-        view = view_of(mask_of(truth).float(), CAMERA, 64)
-        fit = fit_mask(model, view, SilhouetteConfig(refine="none"))
+        seen = view(mask_of(truth), 64)
+        fit = fit_mask(model, seen, SilhouetteConfig(refine="none"))
         torch.testing.assert_close(fit.state.camera_from_object.rotation, truth.rotation, atol=1e-3, rtol=0)
         torch.testing.assert_close(fit.state.camera_from_object.translation, truth.translation, atol=0.02, rtol=0)
         assert fit.overlap > 0.95
@@ -97,10 +107,10 @@ def test_an_encoding_becomes_the_pose_that_it_means() -> None:
 
 def test_steps_of_the_pose_mend_what_the_encoder_got_wrong() -> None:
     truth, said = pose_at(0.6, 0.8), pose_at(0.35, 1.0, 10.0)
-    view = view_of(mask_of(truth).float(), CAMERA, QUICK.resolution_px)
+    seen = view(mask_of(truth), QUICK.resolution_px)
     model = model_of(Scripted(said, mask_of(truth)))
-    before = fit_mask(model, view, dataclasses.replace(QUICK, refine="none"))
-    after = fit_mask(model, view, QUICK)
+    before = fit_mask(model, seen, dataclasses.replace(QUICK, refine="none"))
+    after = fit_mask(model, seen, QUICK)
     assert after.overlap > max(0.9, before.overlap + 0.1)
     found = after.state.camera_from_object
     assert degrees(found.rotation[0], truth.rotation[0]) < 0.5 * degrees(said.rotation[0], truth.rotation[0])
@@ -109,13 +119,53 @@ def test_steps_of_the_pose_mend_what_the_encoder_got_wrong() -> None:
 
 def test_the_other_side_is_taken_where_its_silhouette_fits_better_and_the_encoder_was_unsure() -> None:
     truth = pose_at(0.9, 0.0, 6.0)
-    view = view_of(mask_of(truth).float(), CAMERA, QUICK.resolution_px)
-    seen_from_behind = bool(is_behind(sight(view.camera).T @ truth.rotation)[0])
+    seen = view(mask_of(truth), QUICK.resolution_px)
+    seen_from_behind = bool(is_behind(sight(seen.camera).T @ truth.rotation)[0])
     wrong = 0.05 * (-1 if seen_from_behind else 1)
     model = model_of(Scripted(truth, mask_of(truth), wrong))
-    assert degrees(fit_mask(model, view, QUICK).state.camera_from_object.rotation[0], truth.rotation[0]) < 15
-    alone = fit_mask(model, view, dataclasses.replace(QUICK, twin=False))
+    assert degrees(fit_mask(model, seen, QUICK).state.camera_from_object.rotation[0], truth.rotation[0]) < 15
+    alone = fit_mask(model, seen, dataclasses.replace(QUICK, twin=False))
     assert degrees(alone.state.camera_from_object.rotation[0], truth.rotation[0]) > 60
+
+
+def test_a_mask_says_as_much_in_a_coarse_crop_as_in_a_fine_one() -> None:
+    truth, said = pose_at(0.6, 0.8), pose_at(0.35, 1.0, 10.0)
+    model = model_of(Scripted(said, mask_of(truth)))
+    fits = [fit_mask(model, view(mask_of(truth), side), SilhouetteConfig(refine="none")) for side in (32, 128)]
+    coarse, fine = (fit.curvature for fit in fits)
+    assert 0.8 < float(coarse.cost / fine.cost) < 1.25
+    ratios = (coarse.hessian / fine.hessian).diagonal(dim1=-2, dim2=-1)[0, :6]
+    assert ((ratios > 0.5) & (ratios < 2)).all()
+
+
+def test_masks_that_are_fitted_together_are_fitted_as_each_alone() -> None:
+    torch.manual_seed(0)
+    box = shapes.box((1.0, 1.0, 1.0))
+    van = Prototype("van", Surface.from_triangles(box.vertices, box.faces), SIZE, 4e-4 * torch.eye(3))
+    model = EncoderModel(PoseEncoder(EncoderConfig(width=4), 2).eval(), (car(), van), EncoderConfig(), {})
+    seen = [view(mask_of(pose), 32) for pose in (pose_at(0.6, 0.8), pose_at(-2.2, 0.2, 12.0), pose_at(1.0))]
+    names = ["car", "van", "car"]
+    together = fit_masks(model, seen, QUICK, names)
+    assert [fit.prototype.category for fit in together] == names
+    for fit, one, name in zip(together, seen, names, strict=True):
+        (alone,) = fit_masks(model, [one], QUICK, [name])
+        found, expected = fit.state.camera_from_object, alone.state.camera_from_object
+        torch.testing.assert_close(found.rotation, expected.rotation, atol=1e-2, rtol=0)
+        torch.testing.assert_close(found.translation, expected.translation, atol=1e-2, rtol=1e-2)
+        assert fit.overlap == pytest.approx(alone.overlap, abs=0.02)
+
+
+def test_an_encoder_of_whole_images_sees_one_fixed_camera_and_tells_the_place_in_it() -> None:
+    config = EncoderConfig(sees="image")
+    truth = pose_at(0.6, 1.5, 11.0)
+    model = dataclasses.replace(model_of(Scripted(truth, mask_of(truth), camera=WHOLE)), config=config)
+    seen = view(mask_of(truth), 32, config)
+    whole = render_masks(car().surface.scaled(SIZE), truth, [WHOLE])[0]
+    assert ((seen.seen > 0.5) & whole).sum() / ((seen.seen > 0.5) | whole).sum() > 0.75
+    fit = fit_mask(model, seen, SilhouetteConfig(refine="none"))
+    torch.testing.assert_close(fit.state.camera_from_object.rotation, truth.rotation, atol=1e-3, rtol=0)
+    torch.testing.assert_close(fit.state.camera_from_object.translation, truth.translation, atol=0.02, rtol=0)
+    assert fit.overlap > 0.95
 
 
 @pytest.mark.parametrize("membership", ["distance", "paper"])
@@ -124,10 +174,10 @@ def test_steps_of_the_encoder_move_its_weights_and_leave_the_model_alone(members
     truth = pose_at(0.6)
     model = model_of(PoseEncoder(EncoderConfig(width=4), 1).eval())
     before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
-    view = view_of(mask_of(truth).float(), CAMERA, 32)
+    seen = view(mask_of(truth), 32)
     config = SilhouetteConfig(refine="none")
     tuned = dataclasses.replace(config, refine="encoder", membership=membership, steps=6, encoder_rate=1e-3)
-    first, second = fit_mask(model, view, config), fit_mask(model, view, tuned)
+    first, second = fit_mask(model, seen, config), fit_mask(model, seen, tuned)
     moved = (first.state.camera_from_object.translation - second.state.camera_from_object.translation).norm()
     assert moved > 1e-3
     for name, value in model.encoder.state_dict().items():

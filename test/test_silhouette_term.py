@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from category_pose_ros.data.procedural import shapes
 from category_pose_ros.data.procedural.cars import make_car
 from category_pose_ros.data.procedural.shapes import merge
 from category_pose_ros.data.procedural.surfaces import TextureSource
@@ -154,3 +155,19 @@ def test_no_state_gives_a_step_that_is_not_finite(translation: list[float], flat
     there = term_for(car(), mask_of(car(), standing(0.8))).linearise(state)
     for value in (there.cost, there.gradient, there.hessian):
         assert value.isfinite().all()
+
+
+def test_different_meshes_in_one_batch_count_as_each_by_itself() -> None:
+    box = shapes.box((1.0, 1.0, 1.0))
+    surfaces = [car(), Surface.from_triangles(box.vertices, box.faces), car(3)]
+    states = [standing(0.8), standing(-1.0, 0.4, 9.0), standing(2.0)]
+    masks = torch.cat([mask_of(car(), standing(0.6, 0.3 * row)) for row in range(3)])
+    where = Intrinsics(intrinsics().focal.expand(3, 2), intrinsics().centre.expand(3, 2))
+    term = SilhouetteTerm(Surface.stacked(surfaces), where, masks, torch.ones_like(masks))
+    together = term.linearise(State.cat(states))
+    for row, (surface, state) in enumerate(zip(surfaces, states, strict=True)):
+        alone = term_for(surface, masks[row : row + 1]).linearise(state)
+        for name in ("cost", "gradient", "hessian"):
+            found, expected = getattr(together, name)[row], getattr(alone, name)[0]
+            torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3 * float(expected.abs().max()))
+    assert Surface.stacked([surfaces[0], surfaces[0]]) is surfaces[0]

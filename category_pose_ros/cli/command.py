@@ -10,6 +10,7 @@ import click
 
 from category_pose_ros import __version__
 from category_pose_ros.cli.benchmark import benchmark
+from category_pose_ros.cli.calibrate import calibrate
 from category_pose_ros.cli.estimate import estimate
 from category_pose_ros.cli.evaluate import evaluate
 from category_pose_ros.cli.evaluate_sequence import evaluate_sequence
@@ -40,6 +41,7 @@ _COMMANDS = (
     synthesize,
     medoids,
     train,
+    calibrate,
     train_encoder,
     benchmark,
 )

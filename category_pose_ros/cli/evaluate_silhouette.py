@@ -15,7 +15,7 @@ from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about
 from category_pose_ros.cli.settings import override
 from category_pose_ros.config import from_dict
 from category_pose_ros.estimation.estimator import DEFAULT_ENCODER
-from category_pose_ros.estimation.silhouette import SilhouetteConfig, View, fit_mask
+from category_pose_ros.estimation.silhouette import SilhouetteConfig, View, fit_masks
 from category_pose_ros.evaluation.silhouette import (
     Answer,
     Method,
@@ -28,7 +28,7 @@ from category_pose_ros.evaluation.silhouette import (
     table,
     true_masks,
 )
-from category_pose_ros.models.pose_encoder import CROP_PX, EncoderModel, load_encoder
+from category_pose_ros.models.pose_encoder import EncoderConfig, EncoderModel, load_encoder, resampled, turned
 from category_pose_ros.rendering.rasterizer import cover
 from category_pose_ros.training.train_encoder import EncoderTrainConfig, MaskSource
 from category_pose_ros.visualization.plots import plot_refinement
@@ -44,6 +44,7 @@ _STEPS = (5, 10, 20, 30, 60)
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Decides the views.")
 @click.option("--paper", is_flag=True, help="Also steps of the encoder's weights, with both renderers; slow.")
 @click.option("--resolutions", is_flag=True, help="Also steps of the pose at several resolutions, and fewer or more.")
+@click.option("--either-side", is_flag=True, help="The other rotation with nearly the same silhouette counts as right.")
 @click.option("--plot", type=NEW_FILE, help="Write the gains of --resolutions as a picture (PNG) to this file.")
 @click.option("--set", "overrides", multiple=True, metavar="NAME=VALUE", help="One setting of the method.")
 def evaluate_silhouette(
@@ -53,6 +54,7 @@ def evaluate_silhouette(
     seed: int,
     paper: bool,
     resolutions: bool,
+    either_side: bool,
     plot: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
@@ -71,8 +73,12 @@ def evaluate_silhouette(
     chosen = true_masks([(shape, source.prototype_of(shape)) for shape in shapes], seed)
     config = override(SilhouetteConfig(), overrides)
 
+    def evaluated(name: str, variant: SilhouetteConfig) -> list[Outcome]:
+        shown = tqdm(chosen, desc=name, unit="mask", disable=None)
+        return run(_method(model, variant), shown, _other_side if either_side else None)
+
     def rows(variants: Mapping[str, SilhouetteConfig]) -> dict[str, Row]:
-        return {name: summarise(_shown(name, model, item, chosen)) for name, item in variants.items()}
+        return {name: summarise(evaluated(name, item)) for name, item in variants.items()}
 
     first = rows({"encoder": replace(config, refine="none")})
     click.echo(table(first | rows(_variants(config, paper))))
@@ -110,14 +116,14 @@ def _curve(values: Sequence[int], rows: Mapping[str, Row], before: Row) -> dict[
     }
 
 
-def _shown(name: str, model: EncoderModel, config: SilhouetteConfig, masks: list[TrueMask]) -> list[Outcome]:
-    return run(_method(model, config), tqdm(masks, desc=name, unit="mask", disable=None))
+def _other_side(item: TrueMask) -> torch.Tensor:
+    return turned(item.camera_from_object.rotation, item.camera)
 
 
 def _method(model: EncoderModel, config: SilhouetteConfig) -> Method:
     def answer(item: TrueMask) -> Answer:
-        view = _view(item, config.resolution_px)
-        fit = fit_mask(model, view, config, item.category)
+        view = _view(item, config.resolution_px, model.config)
+        (fit,) = fit_masks(model, [view], config, [item.category])
         pose, surface = fit.state.camera_from_object, fit.prototype.surface.scaled(fit.state.size_m)
         covered = cover(surface, pose, item.camera)[0]
         number = next(index for index, known in enumerate(model.prototypes) if known is fit.prototype)
@@ -126,10 +132,8 @@ def _method(model: EncoderModel, config: SilhouetteConfig) -> Method:
     return answer
 
 
-def _view(item: TrueMask, side: int) -> View:
-    mask, seen = (_averaged(item.mask, size) for size in (side, CROP_PX))
-    return View(item.camera.resized(side, side), mask, torch.ones_like(mask), seen)
-
-
-def _averaged(mask: torch.Tensor, side: int) -> torch.Tensor:
-    return torch.nn.functional.adaptive_avg_pool2d(mask.float()[None], (side, side))[0]
+def _view(item: TrueMask, side: int, encoder: EncoderConfig) -> View:
+    camera = item.camera.resized(side, side)
+    shown = encoder.seen_camera(item.camera)
+    mask, seen = (resampled(item.mask.float(), item.camera, seen) for seen in (camera, shown))
+    return View(camera, mask, torch.ones_like(mask), shown, seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -88,15 +88,17 @@ class Sighting:
     strain: float
 
 
+Found = TypeVar("Found")
+
 # A search in pieces: yields after each, so that a tracker can do a piece per frame, and returns the objects found.
 Search: TypeAlias = Generator[None, None, list[ObjectEstimate]]
 
 
-def finished(search: Search) -> list[ObjectEstimate]:
+def finished(search: Generator[None, None, Found]) -> Found:
     """What a search returns, run to its end at once."""
     while True:
         try:
             next(search)
         except StopIteration as end:
-            found: list[ObjectEstimate] = end.value
+            found: Found = end.value
             return found

@@ -30,7 +30,7 @@ DEVICES = ("auto", "cpu", "cuda")
 class EstimatorConfig:
     """Everything that can be tuned about one frame."""
 
-    score_threshold: float = setting(0.55, "Objects below this score are not reported.", minimum=0.0, maximum=1.0)
+    score_threshold: float = setting(0.15, "Objects below this score are not reported.", minimum=0.0, maximum=1.0)
     schedule: str = setting(
         "ours", "How to search: ours, or as in the paper, to compare with, which takes long.", choices=("ours", "paper")
     )
@@ -44,8 +44,8 @@ class EstimatorConfig:
 class Method(Protocol):
     """A pose estimation system: a frame in, all objects out, whatever their score."""
 
-    def search(self, frame: Frame) -> Search:
-        """All objects in the frame, best first."""
+    def search(self, frame: Frame, explained: Sequence[Belief] = ()) -> Search:
+        """All objects in the frame, best first; those explained may be left out."""
 
     def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
         """What the frame makes of objects that were seen before, one sighting each."""
@@ -92,9 +92,13 @@ class PoseEstimator:
         """All objects whose score reaches the threshold, best first."""
         return finished(self.search(frame))
 
-    def search(self, frame: Frame) -> Search:
-        """`estimate` in short pieces of work: a generator that yields after each and returns the objects."""
-        found = yield from self._method.search(frame)
+    def search(self, frame: Frame, explained: Sequence[Belief] = ()) -> Search:
+        """`estimate` in short pieces of work: a generator that yields after each and returns the objects.
+
+        Args:
+            explained: what is known to be there; it may be left out.
+        """
+        found = yield from self._method.search(frame, explained)
         return [item for item in found if item.score >= self.config.score_threshold]
 
     def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:

@@ -70,10 +70,10 @@ class Foreground:
     def __init__(self, method: NeuralMeshMethod) -> None:
         self._method = method
 
-    def search(self, frame: Frame) -> Generator[None, None, list[ObjectMask]]:
-        """Of all objects of the frame, in short pieces of work."""
-        explained = yield from self._method.explain(frame)
-        return [self._mask(frame, evidence, estimate.score) for estimate, evidence in explained]
+    def search(self, frame: Frame, explained: Sequence[Belief] = ()) -> Generator[None, None, list[ObjectMask]]:
+        """Of all objects of the frame but those explained, in short pieces of work."""
+        found = yield from self._method.explain(frame, explained)
+        return [self._mask(frame, evidence, estimate.score) for estimate, evidence in found]
 
     def follow(self, frame: Frame, beliefs: Sequence[Belief]) -> list[ObjectMask]:
         """Of objects that were seen before, around where each is believed to be; empty where it is not."""

@@ -7,6 +7,7 @@ for centres, a crop per candidate at one scale, coarse proposals, refinement, ch
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from category_pose_ros.config import section, setting, validate
 from category_pose_ros.estimation import depth as measured
 from category_pose_ros.estimation import hints, images
-from category_pose_ros.estimation.belief import Belief, Search, Sighting
+from category_pose_ros.estimation.belief import Belief, Search, Sighting, finished
 from category_pose_ros.estimation.depth import DepthPoints
 from category_pose_ros.estimation.detection import (
     Candidate,
@@ -49,6 +50,7 @@ from category_pose_ros.geometry.symmetry import canonical
 from category_pose_ros.models.backbone import FeatureMap, folded
 from category_pose_ros.models.checkpoint import NeuralMeshModel
 from category_pose_ros.models.posterior import Posterior
+from category_pose_ros.models.score import Signs
 from category_pose_ros.records import Frame, ObjectEstimate
 
 _FEW_CELLS = 6.0  # whose votes are not worth believing
@@ -70,9 +72,6 @@ class NeuralMeshConfig:
     mirror: bool = setting(True, "The last crop of each candidate is also read mirrored, as a second opinion.")
     duplicate_distance: float = setting(
         0.35, "Two objects whose centres are closer than this share of the smaller diagonal are one.", minimum=0.0
-    )
-    even_support: float = setting(
-        0.075, "Mean support of the visible vertices at which the score is one half.", minimum=1e-3, maximum=1.0
     )
     precision: str = setting("auto", "Number format of the network.", choices=("auto", "float32", "bfloat16"))
     detection: DetectionConfig = section(DetectionConfig)
@@ -100,6 +99,14 @@ class _Answer:
     presence: float
     log_score: float
     trust: float  # 1, or less where depth contradicts it
+
+    @property
+    def signs(self) -> Signs:
+        return Signs.of(self.support, self.presence)
+
+    @property
+    def score(self) -> float:
+        return self.trust * self.evidence.table.score.score(self.signs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,14 +164,29 @@ class NeuralMeshMethod:
         self._config = config
 
     @torch.inference_mode()
-    def search(self, frame: Frame) -> Search:
-        """All objects of the frame, best first, whatever their score, in short pieces of work."""
-        explained = yield from self.explain(frame)
-        return [estimate for estimate, _ in explained]
+    def search(self, frame: Frame, explained: Sequence[Belief] = ()) -> Search:
+        """All objects of the frame, best first, whatever their score, in short pieces of work.
+
+        Args:
+            explained: what is known to be there; candidates in these places are not followed up.
+        """
+        answers = yield from self._search(frame, explained)
+        return [self._report(answer) for answer in answers]
 
     @torch.inference_mode()
-    def explain(self, frame: Frame) -> Generator[None, None, list[tuple[ObjectEstimate, Evidence]]]:
+    def explain(
+        self, frame: Frame, explained: Sequence[Belief] = ()
+    ) -> Generator[None, None, list[tuple[ObjectEstimate, Evidence]]]:
         """The objects as `search` finds them, each with what its crop says."""
+        answers = yield from self._search(frame, explained)
+        return [(self._report(answer), answer.evidence) for answer in answers]
+
+    @torch.inference_mode()
+    def weigh(self, frame: Frame) -> list[tuple[ObjectEstimate, Signs]]:
+        """The objects as `search` finds them, each with what speaks for it."""
+        return [(self._report(answer), answer.signs) for answer in finished(self._search(frame, ()))]
+
+    def _search(self, frame: Frame, explained: Sequence[Belief]) -> Generator[None, None, list[_Answer]]:
         image, camera = images.rectify(frame)
         scene = self._scene(frame, camera)
         allowed = hints.allowed_pixels(frame, [table.name for table in self._posterior.tables])
@@ -174,6 +196,8 @@ class NeuralMeshMethod:
             yield
         answers: list[_Answer] = []
         candidates = merge_levels(levels, self._config.detection, self._finest(camera))
+        taken = [self._where(belief, camera) for belief in explained]
+        candidates = [item for item in candidates if not any(self._is_at(item, place) for place in taken)]
         for _ in range(self._config.looks - 1):
             aimed: list[Candidate] = []
             for group in _groups(candidates):
@@ -189,14 +213,13 @@ class NeuralMeshMethod:
         kept = _without_duplicates(answers, camera, self._config.duplicate_distance)
         if scene is None:
             kept = self._agreed(kept)
-        return [(self._report(answer), answer.evidence) for answer in kept]
+        return kept
 
     @torch.inference_mode()
     def look_at(self, frame: Frame, beliefs: Sequence[Belief]) -> list[Evidence]:
         """What a crop around the place of each belief says about it."""
         image, camera = images.rectify(frame)
-        names = [table.name for table in self._posterior.tables]
-        candidates = [_where_believed(belief, names.index(belief.category), camera) for belief in beliefs]
+        candidates = [self._where(belief, camera) for belief in beliefs]
         return self._look_closer(image, camera, candidates) if candidates else []
 
     @torch.inference_mode()
@@ -213,8 +236,7 @@ class NeuralMeshMethod:
         if not beliefs:
             return []
         image, camera = images.rectify(frame)
-        names = [table.name for table in self._posterior.tables]
-        candidates = [_where_believed(belief, names.index(belief.category), camera) for belief in beliefs]
+        candidates = [self._where(belief, camera) for belief in beliefs]
         evidence = self._look_closer(image, camera, candidates)
         believed = _believed_states(beliefs, self._device)
         expected = BeliefTerm(believed, torch.stack([item.information for item in beliefs]).float().to(self._device))
@@ -243,6 +265,20 @@ class NeuralMeshMethod:
         if level == 0:
             yield
         return find_candidates(self._backbone.upper(halfway), self._posterior, cells, camera, config, voting)
+
+    def _where(self, belief: Belief, camera: Camera) -> Candidate:
+        """Where an object is believed to appear."""
+        names = [table.name for table in self._posterior.tables]
+        position = belief.camera_from_object.translation
+        u, v = camera.project(position).tolist()
+        diagonal = camera.fx * float(belief.size_m.norm() / position[2])
+        return Candidate(names.index(belief.category), u, v, diagonal, 0.0)
+
+    def _is_at(self, candidate: Candidate, place: Candidate) -> bool:
+        """Whether two candidates, of whatever categories, are one object."""
+        ratio = candidate.diagonal_px / place.diagonal_px
+        apart = math.hypot(candidate.u - place.u, candidate.v - place.v)
+        return 0.5 < ratio < 2.0 and apart < self._config.duplicate_distance * place.diagonal_px
 
     def _finest(self, camera: Camera) -> float:
         """Scale of the finest level of the pyramid, relative to the image."""
@@ -371,7 +407,7 @@ class NeuralMeshMethod:
         evidence = [answer.evidence for answer in answers]
         states = State.cat([answer.state for answer in answers])
         hessian = torch.cat([answer.curvature.hessian for answer in answers])
-        score = torch.tensor([self._score(answer) for answer in answers], device=self._device)
+        score = torch.tensor([answer.score for answer in answers], device=self._device)
         shared = shared_up_term(
             states, tilt_variance(hessian, states.camera_from_object.rotation), score, self._config.resting
         )
@@ -383,9 +419,6 @@ class NeuralMeshMethod:
             dataclasses.replace(answer, state=states[number], curvature=curvature[number])
             for answer, number in zip(answers, numbers, strict=True)
         ]
-
-    def _score(self, answer: _Answer) -> float:
-        return answer.trust * answer.support / (answer.support + self._config.even_support)
 
     def _image_terms(self, evidence: list[Evidence], keep: int) -> list[Term]:
         return [
@@ -410,7 +443,7 @@ class NeuralMeshMethod:
             category=table.name,
             camera_from_object=pose.to("cpu"),
             size_m=size_m,
-            score=self._score(answer),
+            score=answer.score,
             visible_fraction=visible,
             covariance=pose_covariance(answer.curvature.hessian[0], pose, table.symmetry) + systematic,
         )
@@ -422,13 +455,6 @@ class NeuralMeshMethod:
 
 def _groups(candidates: list[Candidate]) -> list[list[Candidate]]:
     return [candidates[first : first + _AT_ONCE] for first in range(0, len(candidates), _AT_ONCE)]
-
-
-def _where_believed(belief: Belief, category: int, camera: Camera) -> Candidate:
-    position = belief.camera_from_object.translation
-    u, v = camera.project(position).tolist()
-    diagonal = camera.fx * float(belief.size_m.norm() / position[2])
-    return Candidate(category, u, v, diagonal, 0.0)
 
 
 def _believed_states(beliefs: Sequence[Belief], device: torch.device) -> State:
@@ -481,14 +507,14 @@ def _size_prior_term(evidence: list[Evidence], keep: int) -> SizePriorTerm:
 
 
 def _without_duplicates(answers: list[_Answer], camera: Camera, share: float) -> list[_Answer]:
-    """One answer per place, whatever the categories: the one that its crop supports best.
+    """One answer per place, whatever the categories: the likeliest.
 
     A large near object also gives rise to answers that see a part of it as a whole of the same
     category; they go too.
     """
     kept: list[tuple[_Answer, Tensor, float]] = []
     placed = [(item, *_appearance(item, camera)) for item in answers if float(_position(item)[2]) > 0]
-    for answer, centre, diagonal in sorted(placed, key=lambda item: -item[0].support):
+    for answer, centre, diagonal in sorted(placed, key=lambda item: -item[0].score):
         for other, other_centre, other_diagonal in kept:
             distance = float((centre - other_centre).norm())
             same_place = distance < share * min(diagonal, other_diagonal)

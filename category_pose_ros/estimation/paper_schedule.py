@@ -17,7 +17,7 @@ own schedule.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from category_pose_ros.estimation import images
-from category_pose_ros.estimation.belief import Search
+from category_pose_ros.estimation.belief import Belief, Search
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
 from category_pose_ros.estimation.state import State
 from category_pose_ros.geometry import SE3, Camera, rotations, so3
@@ -92,8 +92,8 @@ class PaperSchedule(NeuralMeshMethod):
         self._clutter = meshes.clutter_features().detach().to(device)  # (K, C)
         self._layout = _Layout(self._posterior.tables)
 
-    def search(self, frame: Frame) -> Search:
-        """All objects of the frame, best first, whatever their score, in short pieces of work."""
+    def search(self, frame: Frame, explained: Sequence[Belief] = ()) -> Search:
+        """All objects of the frame, best first, whatever their score; the paper knows of none before."""
         scene = self._compare(*images.rectify(frame))
         proposals: list[_Hypotheses] = []
         for index in range(len(self._posterior.tables)):

@@ -20,14 +20,14 @@ from torch import Tensor
 from category_pose_ros.config import setting, validate
 from category_pose_ros.estimation.belief import Belief, Search, Sighting
 from category_pose_ros.estimation.foreground import Foreground, ObjectMask, given_masks
-from category_pose_ros.estimation.solver import Linearised, SolverConfig, minimise
+from category_pose_ros.estimation.solver import Linearised, SolverConfig, linearise, minimise
 from category_pose_ros.estimation.state import Intrinsics, State
 from category_pose_ros.estimation.terms import BeliefTerm, SilhouetteTerm, SizePriorTerm
 from category_pose_ros.estimation.uncertainty import pose_covariance
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.symmetry import canonical, symmetry_of
 from category_pose_ros.models.pose_encoder import (
-    CROP_PX,
+    EncoderConfig,
     EncoderModel,
     Encoding,
     Prototype,
@@ -35,15 +35,17 @@ from category_pose_ros.models.pose_encoder import (
     nearest_prototype,
     poses,
     resampled,
-    sight,
-    twin,
+    turned,
 )
 from category_pose_ros.records import Frame, ObjectEstimate
 from category_pose_ros.rendering.rasterizer import MEMBERSHIPS, cover, rasterize
+from category_pose_ros.rendering.surface import Surface
 
 REFINEMENTS = ("none", "pose", "encoder")
 _COARSE_SHARE = 0.6  # of the steps with a wide edge, which reaches farther; the rest with a sharp one
 _COARSE_SOFTNESS, _FINE_SOFTNESS = 1 / 20, 1 / 64  # in sides of the crop
+_ALONE = 1 / 64  # of the crop's side: an outline errs alike over so long a piece, however fine the image is
+_SURE = 3.0  # log odds of the encoder from which on the silhouette of the other side never fitted so much better
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ class SilhouetteConfig:
     """The silhouette method."""
 
     refine: str = setting("pose", "What the steps through the renderer move.", choices=REFINEMENTS)
-    steps: int = setting(10, "Steps through the renderer; the paper takes 30.", minimum=1, maximum=1000)
+    steps: int = setting(6, "Steps through the renderer; the paper takes 30.", minimum=1, maximum=1000)
     follow_steps: int = setting(6, "Steps per frame for an object that is tracked.", minimum=1, maximum=200)
-    resolution_px: int = setting(64, "Side of the crop in which silhouettes are compared.", minimum=8, maximum=1024)
+    resolution_px: int = setting(32, "Side of the crop in which silhouettes are compared.", minimum=8, maximum=1024)
     encoder_deviation_deg: float = setting(
         5.0,
         "Standard deviation of the encoder's rotation; steps of the pose hold on to it.",
@@ -62,7 +64,9 @@ class SilhouetteConfig:
     )
     membership: str = setting("distance", "Renderer for steps of the encoder.", choices=MEMBERSHIPS)
     encoder_rate: float = setting(3e-5, "Learning rate (Adam) of steps of the encoder.", minimum=0.0, maximum=1.0)
-    twin: bool = setting(True, "Refine the pose with the same silhouette from the other side too.")
+    twin: bool = setting(
+        True, "Where the encoder is unsure, refine the pose with the same silhouette from the other side too."
+    )
 
     def __post_init__(self) -> None:
         validate(self)
@@ -76,12 +80,14 @@ class View:
         camera: of the crop.
         mask: (side, side) in [0, 1].
         weight: (side, side) 0 where others may be in front and outside the image, otherwise 1.
-        seen: (CROP_PX, CROP_PX) the same mask as the encoder sees it.
+        seen_camera: of what the encoder sees, of the same pose as the crop's.
+        seen: (side, side) the same mask as the encoder sees it.
     """
 
     camera: Camera
     mask: Tensor
     weight: Tensor
+    seen_camera: Camera
     seen: Tensor
 
 
@@ -104,10 +110,11 @@ class Fit:
     visible: float
 
 
-def view_of(mask: Tensor, camera: Camera, side_px: int, ignored: Tensor | None = None) -> View:
+def view_of(mask: Tensor, camera: Camera, side_px: int, encoder: EncoderConfig, ignored: Tensor | None = None) -> View:
     """The crop around a mask (H, W) in [0, 1] of an undistorted camera.
 
     Args:
+        encoder: says what the encoder sees.
         ignored: (H, W) bool, pixels that say nothing, such as those that other objects cover.
 
     Raises:
@@ -116,51 +123,107 @@ def view_of(mask: Tensor, camera: Camera, side_px: int, ignored: Tensor | None =
     crop, seen = crop_around(mask, camera, side_px)
     known = torch.ones_like(mask) if ignored is None else (~ignored).to(mask.dtype)
     weight = (resampled(known, camera, seen) > 0.99).to(mask.dtype)
-    return View(seen, crop, weight, resampled(mask, camera, seen.resized(CROP_PX, CROP_PX)))
+    shown = encoder.seen_camera(seen)
+    return View(seen, crop, weight, shown, resampled(mask, camera, shown))
 
 
-def fit_mask(model: EncoderModel, view: View, config: SilhouetteConfig, category: str | None = None) -> Fit:
-    """Encode a crop, and refine what the encoder says.
+@dataclass(frozen=True, eq=False)
+class _Guess:
+    """What the encoder says about one mask.
+
+    Attributes:
+        prototype: representative instance.
+        pose: batch of one.
+        other: the pose with nearly the same silhouette, seen from the other side.
+        odds: logarithm of the odds of the first against the other.
+    """
+
+    prototype: Prototype
+    pose: State
+    other: State
+    odds: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """B pairs of a mask and an instance that may have made it, to be solved together.
+
+    Attributes:
+        prototypes: B instances.
+        views: B masks, in crops of one size.
+    """
+
+    prototypes: Sequence[Prototype]
+    views: Sequence[View]
+
+    def term(self, softness: float) -> SilhouetteTerm:
+        """With an edge of this width in sides of the crop."""
+        cameras = [view.camera for view in self.views]
+        side = cameras[0].width
+        focal = torch.tensor([[camera.fx, camera.fy] for camera in cameras], dtype=torch.float32)
+        centre = torch.tensor([[camera.cx, camera.cy] for camera in cameras], dtype=torch.float32)
+        mask, weight = (torch.stack([getattr(view, name) for view in self.views]) for name in ("mask", "weight"))
+        weight = weight / (_ALONE * side)
+        surface = Surface.stacked([item.surface for item in self.prototypes])
+        # A representative's outline is off by a share of the object, however fine the image is.
+        return SilhouetteTerm(surface, Intrinsics(focal, centre), mask, weight, softness * side, deviation_px=side / 20)
+
+    def prior(self) -> SizePriorTerm:
+        mean = torch.stack([item.size_m.log() for item in self.prototypes])
+        return SizePriorTerm(
+            mean, torch.linalg.inv(torch.stack([item.log_size_covariance for item in self.prototypes]))
+        )
+
+
+def fit_masks(
+    model: EncoderModel, views: Sequence[View], config: SilhouetteConfig, categories: Sequence[str | None]
+) -> list[Fit]:
+    """Encode crops, and refine what the encoder says; each by itself, but all at once.
 
     Args:
-        category: of the object, where it is known.
+        categories: of the objects, where they are known.
     """
-    if config.refine == "encoder":
-        model = _tuned(model, view, config, category)
-    with torch.no_grad():
-        encoding = model.encoder(view.seen.unsqueeze(0))
-        number = _likeliest(model, encoding, category)
-        prototype = model.prototypes[number]
-        front, behind = _both_sides(model, encoding, view.camera, number)
-        is_behind = bool(encoding.behind[0] > 0)
-        first, second = (behind, front) if is_behind else (front, behind)
-        if config.refine != "pose":
-            return _fit(prototype, view, first)
-        starts = State.cat([first, second]) if config.twin else first
-        # The other side must fit better by as much as the encoder was sure.
-        doubt = torch.tensor([0.0, float(encoding.behind[0].abs())])[: len(starts.log_size)]
-        return refine_pose(prototype, view, starts, config, doubt)
+    if not views:
+        return []
+    known = list(zip(views, categories, strict=True))
+    models = [_tuned(model, *item, config) if config.refine == "encoder" else model for item in known]
+    guesses = [_guess(chosen, *item) for chosen, item in zip(models, known, strict=True)]
+    if config.refine == "pose":
+        return _refined(guesses, views, config)
+    return _fits(_Pairs([item.prototype for item in guesses], views), State.cat([item.pose for item in guesses]))
 
 
 @torch.no_grad()
-def refine_pose(
-    prototype: Prototype, view: View, starts: State, config: SilhouetteConfig, doubt: Tensor | None = None
-) -> Fit:
-    """The best of B starts after the solver's steps, a wide edge first.
+def _guess(model: EncoderModel, view: View, category: str | None) -> _Guess:
+    encoding = model.encoder(view.seen.unsqueeze(0))
+    number = _likeliest(model, encoding, category)
+    prototype = model.prototypes[number]
+    pose = poses(encoding, model.prototypes, view.seen_camera, torch.tensor([number]))
+    other = SE3(turned(pose.rotation, view.seen_camera), pose.translation)
+    log_size, behind = prototype.size_m.log()[None], float(encoding.behind[0])
+    front, back = State(pose, log_size), State(other, log_size)
+    return _Guess(prototype, *((back, front) if behind > 0 else (front, back)), abs(behind))
 
-    Args:
-        starts: in the crop's camera.
-        doubt: (B,) what each start costs by itself.
-    """
-    count = len(starts.log_size)
-    coarse = round(_COARSE_SHARE * config.steps)
-    held = (_prior(prototype, count), _said(starts, math.radians(config.encoder_deviation_deg)))
-    wide, sharp = (_term(prototype, view, count, softness) for softness in (_COARSE_SOFTNESS, _FINE_SOFTNESS))
-    states, _ = minimise((wide, *held), starts, SolverConfig(iterations=max(coarse, 1)))
-    states, there = minimise((sharp, *held), states, SolverConfig(iterations=max(config.steps - coarse, 1)))
-    cost = there.cost if doubt is None else there.cost + doubt
-    best = cost.argmin().reshape(1)
-    return _fit(prototype, view, states[best])
+
+@torch.no_grad()
+def _refined(guesses: Sequence[_Guess], views: Sequence[View], config: SilhouetteConfig) -> list[Fit]:
+    """The better of both sides of each guess after the solver's steps, a wide edge first."""
+    starts, owner, doubt = [item.pose for item in guesses], list(range(len(guesses))), [0.0] * len(guesses)
+    for number, item in enumerate(guesses):
+        if config.twin and item.odds < _SURE:
+            starts.append(item.other)
+            owner.append(number)
+            doubt.append(item.odds)  # it must fit better by as much as the encoder was sure
+    start, pairs = State.cat(starts), _Pairs([guesses[index].prototype for index in owner], [views[i] for i in owner])
+    coarse = max(1, round(_COARSE_SHARE * config.steps))
+    held = (pairs.prior(), _said(start, config))
+    states, _ = minimise((pairs.term(_COARSE_SOFTNESS), *held), start, SolverConfig(iterations=coarse))
+    sharp = SolverConfig(iterations=max(1, config.steps - coarse))
+    states, there = minimise((pairs.term(_FINE_SOFTNESS), *held), states, sharp)
+    cost = (there.cost + torch.tensor(doubt)).tolist()
+    rows = range(len(owner))
+    best = [min((row for row in rows if owner[row] == number), key=cost.__getitem__) for number in range(len(guesses))]
+    return _fits(_Pairs([pairs.prototypes[row] for row in best], views), states[torch.tensor(best)])
 
 
 class SilhouetteMethod:
@@ -185,24 +248,26 @@ class SilhouetteMethod:
         self._config = config
         self._foreground = foreground
 
-    def search(self, frame: Frame) -> Search:
-        """One object per mask, each independent of the others, best first.
+    def search(self, frame: Frame, explained: Sequence[Belief] = ()) -> Search:
+        """One object per mask, best first; each independent of the others, but all in one piece of work.
+
+        Args:
+            explained: what is known to be there; the foreground need not show it.
 
         Raises:
             ValueError: the frame has no masks, and there is no other source of them.
         """
         masks = given_masks(frame)
         if masks is None:
-            masks = yield from self._source().search(frame)
+            masks = yield from self._source().search(frame, explained)
         camera = frame.camera.undistorted()
-        found: list[ObjectEstimate] = []
-        for number, mask in enumerate(masks):
-            if mask.category in (None, *self._categories) and mask.is_large_enough:
-                view = view_of(mask.pixels.float(), camera, self._config.resolution_px, _others(masks, number))
-                fit = fit_mask(self._model, view, self._config, mask.category)
-                if fit.prototype.category in self._categories:
-                    found.append(_estimate(fit, mask.score))
-            yield
+        named = [mask.category in (None, *self._categories) for mask in masks]
+        chosen = [number for number, mask in enumerate(masks) if named[number] and mask.is_large_enough]
+        views = [self._view(masks, number, camera) for number in chosen]
+        fits = fit_masks(self._model, views, self._config, [masks[number].category for number in chosen])
+        pairs = zip(fits, chosen, strict=True)
+        found = [_estimate(fit, masks[number].score) for fit, number in pairs]
+        found = [item for item in found if item.category in self._categories]
         return sorted(found, key=lambda item: -item.score)
 
     def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
@@ -220,7 +285,17 @@ class SilhouetteMethod:
             chosen: list[int | None] = list(range(len(beliefs)))
         else:
             chosen = [self._most_overlapping(belief, masks, camera) for belief in beliefs]
-        return [self._follow(belief, camera, masks, number) for belief, number in zip(beliefs, chosen, strict=True)]
+        views = {
+            row: self._view(masks, number, camera)
+            for row, number in enumerate(chosen)
+            if number is not None and masks[number].is_large_enough
+        }
+        seen = iter(self._followed([beliefs[row] for row in views], list(views.values())))
+        return [next(seen) if row in views else self._unseen(belief) for row, belief in enumerate(beliefs)]
+
+    def _view(self, masks: list[ObjectMask], number: int, camera: Camera) -> View:
+        mask, side = masks[number].pixels.float(), self._config.resolution_px
+        return view_of(mask, camera, side, self._model.config, _others(masks, number))
 
     def _source(self) -> Foreground:
         if self._foreground is None:
@@ -235,24 +310,34 @@ class SilhouetteMethod:
         ]
         return int(np.argmax(overlaps)) if max(overlaps, default=0.0) > 0 else None
 
-    def _follow(self, belief: Belief, camera: Camera, masks: list[ObjectMask], number: int | None) -> Sighting:
-        mean, prototype = belief.mean, self._nearest(belief)
-        if number is None or not masks[number].is_large_enough:
-            estimate = _as_estimate(prototype, mean, torch.linalg.inv(belief.information)[:6, :6].numpy(), 0.0, 0.0)
-            return Sighting(belief, estimate, float("-inf"), 0.0)
-        view = view_of(masks[number].pixels.float(), camera, self._config.resolution_px, _others(masks, number))
-        held = _said(mean, math.radians(self._config.encoder_deviation_deg))
-        terms = (_term(prototype, view, 1, _FINE_SOFTNESS), _prior(prototype, 1), held)
-        state, curvature = minimise(terms, mean, SolverConfig(iterations=self._config.follow_steps))
-        fit = Fit(prototype, state, curvature, *_agreement(prototype, view, state))
-        updated = Belief(belief.category, state.camera_from_object[0], state.log_size[0], curvature.hessian[0].double())
-        return Sighting(updated, _estimate(fit, 1.0), -float(curvature.cost), float(2 * held.cost(state)))
+    def _unseen(self, belief: Belief) -> Sighting:
+        covariance = torch.linalg.inv(belief.information)[:6, :6].numpy()
+        estimate = _as_estimate(self._nearest(belief), belief.mean, covariance, 0.0, 0.0)
+        return Sighting(belief, estimate, float("-inf"), 0.0)
+
+    @torch.no_grad()
+    def _followed(self, beliefs: list[Belief], views: list[View]) -> list[Sighting]:
+        if not beliefs:
+            return []
+        pairs = _Pairs([self._nearest(belief) for belief in beliefs], views)
+        start = State.cat([belief.mean for belief in beliefs])
+        held = _said(start, self._config)
+        terms = (pairs.term(_FINE_SOFTNESS), pairs.prior(), held)
+        states, there = minimise(terms, start, SolverConfig(iterations=self._config.follow_steps))
+        strain = (2 * held.cost(states)).tolist()
+        sightings = []
+        for row, fit in enumerate(_described(pairs, states, there)):
+            state = fit.state
+            information = there.hessian[row].double()
+            updated = Belief(fit.prototype.category, state.camera_from_object[0], state.log_size[0], information)
+            sightings.append(Sighting(updated, _estimate(fit, 1.0), -float(there.cost[row]), strain[row]))
+        return sightings
 
     def _nearest(self, belief: Belief) -> Prototype:
         return nearest_prototype(self._model.prototypes, belief.category, belief.size_m.float())
 
 
-def _tuned(model: EncoderModel, view: View, config: SilhouetteConfig, category: str | None) -> EncoderModel:
+def _tuned(model: EncoderModel, view: View, category: str | None, config: SilhouetteConfig) -> EncoderModel:
     """The model with its encoder's weights moved so that the rendered silhouette fits, the paper's way."""
     encoder = copy.deepcopy(model.encoder)
     optimiser = torch.optim.Adam(encoder.parameters(), lr=config.encoder_rate)
@@ -264,9 +349,9 @@ def _tuned(model: EncoderModel, view: View, config: SilhouetteConfig, category: 
     for _ in range(config.steps):
         with torch.enable_grad():
             encoding = encoder(seen)
-            pose = poses(encoding, model.prototypes, view.camera, torch.tensor([number]))
+            pose = poses(encoding, model.prototypes, view.seen_camera, torch.tensor([number]))
             rotation = torch.where(
-                encoding.behind[:, None, None] > 0, _turned(pose.rotation, view.camera), pose.rotation
+                encoding.behind[:, None, None] > 0, turned(pose.rotation, view.seen_camera), pose.rotation
             )
             raster = rasterize(
                 surface,
@@ -289,47 +374,26 @@ def _likeliest(model: EncoderModel, encoding: Encoding, category: str | None) ->
     return int((torch.where(allowed, logits, float("-inf")) if allowed.any() else logits).argmax())
 
 
-def _both_sides(model: EncoderModel, encoding: Encoding, camera: Camera, number: int) -> tuple[State, State]:
-    """The encoder's pose seen from the front, and its twin."""
-    prototype = model.prototypes[number]
-    pose = poses(encoding, model.prototypes, camera, torch.tensor([number]))
-    other = SE3(_turned(pose.rotation, camera), pose.translation)
-    log_size = prototype.size_m.log()[None]
-    return State(pose, log_size), State(other, log_size)
-
-
-def _turned(rotation: Tensor, camera: Camera) -> Tensor:
-    """The twin of rotations (B, 3, 3) in a crop's camera."""
-    along = sight(camera)
-    return along @ twin(along.T @ rotation)
-
-
-def _term(prototype: Prototype, view: View, count: int, softness: float) -> SilhouetteTerm:
-    side = view.camera.width
-    focal = torch.tensor([[view.camera.fx, view.camera.fy]], dtype=torch.float32).expand(count, 2)
-    centre = torch.tensor([[view.camera.cx, view.camera.cy]], dtype=torch.float32).expand(count, 2)
-    mask, weight = (item.expand(count, side, side) for item in (view.mask, view.weight))
-    # A representative's outline is off by a share of the object, however fine the image is.
-    return SilhouetteTerm(
-        prototype.surface, Intrinsics(focal, centre), mask, weight, softness * side, deviation_px=side / 20
-    )
-
-
-def _prior(prototype: Prototype, count: int) -> SizePriorTerm:
-    information = torch.linalg.inv(prototype.log_size_covariance)
-    return SizePriorTerm(prototype.size_m.log().expand(count, 3), information.expand(count, 3, 3))
-
-
-def _said(starts: State, deviation: float) -> BeliefTerm:
+def _said(starts: State, config: SilhouetteConfig) -> BeliefTerm:
     """The rotations of the starts, which a silhouette of another instance would otherwise turn away from."""
     information = torch.zeros(len(starts.log_size), 9, 9)
-    information[:, 3:6, 3:6] = torch.eye(3) / deviation**2
+    information[:, 3:6, 3:6] = torch.eye(3) / math.radians(config.encoder_deviation_deg) ** 2
     return BeliefTerm(starts, information)
 
 
-def _fit(prototype: Prototype, view: View, state: State) -> Fit:
-    term, prior = _term(prototype, view, 1, _FINE_SOFTNESS), _prior(prototype, 1)
-    return Fit(prototype, state, term.linearise(state) + prior.linearise(state), *_agreement(prototype, view, state))
+@torch.no_grad()
+def _fits(pairs: _Pairs, states: State) -> list[Fit]:
+    """What mask and size prior say of states, without the encoder."""
+    return _described(pairs, states, linearise((pairs.term(_FINE_SOFTNESS), pairs.prior()), states))
+
+
+def _described(pairs: _Pairs, states: State, curvature: Linearised) -> list[Fit]:
+    fits = []
+    for row, (prototype, view) in enumerate(zip(pairs.prototypes, pairs.views, strict=True)):
+        index = torch.tensor([row])
+        overlap, visible = _agreement(prototype, view, states[index])
+        fits.append(Fit(prototype, states[index], curvature[index], overlap, visible))
+    return fits
 
 
 def _agreement(prototype: Prototype, view: View, state: State) -> tuple[float, float]:
@@ -354,10 +418,10 @@ def _others(masks: list[ObjectMask], number: int) -> Tensor:
 
 
 def _estimate(fit: Fit, score: float) -> ObjectEstimate:
-    """As sure as the silhouette agrees with the mask, and no surer than the mask is itself."""
+    """As sure as the mask is itself, as far as the silhouette agrees: any two shapes at one place share a half."""
     symmetry = symmetry_of(fit.prototype.category)
     covariance = pose_covariance(fit.curvature.hessian[0], fit.state.camera_from_object[0], symmetry)
-    return _as_estimate(fit.prototype, fit.state, covariance, min(fit.overlap, score), fit.visible)
+    return _as_estimate(fit.prototype, fit.state, covariance, score * max(0.0, 2 * fit.overlap - 1), fit.visible)
 
 
 def _as_estimate(

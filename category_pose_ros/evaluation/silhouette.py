@@ -82,15 +82,20 @@ def true_masks(shapes: Sequence[tuple[Shape, int]], seed: int) -> list[TrueMask]
     return found
 
 
-def run(method: Method, masks: Sequence[TrueMask]) -> list[Outcome]:
-    """What a method makes of masks."""
+def run(method: Method, masks: Sequence[TrueMask], other: Callable[[TrueMask], Tensor] | None = None) -> list[Outcome]:
+    """What a method makes of masks.
+
+    Args:
+        other: of a mask another rotation (3, 3) that counts as right too.
+    """
     outcomes = []
     for item in masks:
         begin = time.perf_counter()
         answer = method(item)
         seconds = time.perf_counter() - begin
         found, truth = answer.camera_from_object, item.camera_from_object
-        turn = rotation_distance(found.rotation, truth.rotation, symmetry_of(item.category))
+        right = torch.stack([truth.rotation, *([] if other is None else [other(item)])])
+        turn = rotation_distance(found.rotation.expand_as(right), right, symmetry_of(item.category)).amin()
         away = (found.translation - truth.translation).norm() / truth.translation.norm()
         both, either = (answer.covered & item.mask).sum(), (answer.covered | item.mask).sum()
         outcomes.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from category_pose_ros.geometry import Symmetry
 from category_pose_ros.models.backbone import Backbone, BackboneConfig
 from category_pose_ros.models.model_file import ModelFile, halved, part
 from category_pose_ros.models.neural_mesh import CategoryInfo, NeuralMeshes
+from category_pose_ros.models.score import ScoreWeights
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,7 @@ def save_model(path: Path, model: NeuralMeshModel) -> None:
             "symmetry": info.symmetry.value,
             "log_size_mean": info.log_size_mean.tolist(),
             "log_size_covariance": info.log_size_covariance.tolist(),
+            "score": asdict(info.score),
         }
         for info in meshes.infos
     ]
@@ -62,6 +64,7 @@ def _assemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Neura
             Symmetry(item["symmetry"]),
             torch.tensor(item["log_size_mean"]),
             torch.tensor(item["log_size_covariance"]),
+            ScoreWeights(**item["score"]),
         )
         for item in header["categories"]
     )

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from category_pose_ros.geometry import Symmetry
 from category_pose_ros.geometry.mesh import cuboid_grid
+from category_pose_ros.models.score import UNCALIBRATED, ScoreWeights
 
 TEMPERATURE = 0.07  # of the contrast, in training and at test; Ma et al. 2022, released configuration
 
@@ -33,12 +34,14 @@ class CategoryInfo:
         symmetry: about its z axis.
         log_size_mean: (3,) mean of the log extents in metres.
         log_size_covariance: (3, 3) of the log extents.
+        score: what the scores of its answers mean.
     """
 
     name: str
     symmetry: Symmetry
     log_size_mean: Tensor
     log_size_covariance: Tensor
+    score: ScoreWeights = UNCALIBRATED
 
 
 class NeuralMeshes(nn.Module):

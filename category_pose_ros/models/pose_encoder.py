@@ -26,7 +26,11 @@ from category_pose_ros.rendering.surface import Surface
 FORMAT_VERSION = 1
 CROP_PX = 64  # side of the crop that the encoder sees
 CROP_MARGIN = 1.25  # side of the crop over that of the mask's box
+# What an encoder of whole images sees. Wider than a photograph: all of the paper's grid of places is in it.
+WHOLE = Camera(56.0, 56.0, 63.5, 63.5, 128, 128)
 ROTATIONS = ("continuous", "cosine")
+LAYERS = ("normalised", "paper")
+SIGHTS = ("crop", "image")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +61,35 @@ class EncoderConfig:
         "angles as in the paper, which cannot tell an angle from its negative.",
         choices=ROTATIONS,
     )
+    layers: str = setting(
+        "normalised",
+        "Five convolutions, each halving the image: of 3x3 with batch normalisation, or as in the paper three of "
+        "5x5 and two of 3x3 without, and half of the features dropped in training.",
+        choices=LAYERS,
+    )
+    sees: str = setting(
+        "crop",
+        "What the encoder is shown: the crop around the mask, or as in the paper the whole image, from which it "
+        "also tells the place.",
+        choices=SIGHTS,
+    )
 
     def __post_init__(self) -> None:
         validate(self)
 
+    @property
+    def side_px(self) -> int:
+        """Side of what the encoder sees."""
+        return CROP_PX if self.sees == "crop" else WHOLE.width
+
+    def seen_camera(self, crop: Camera) -> Camera:
+        """The camera of what the encoder sees, for that of a crop around the mask."""
+        return crop.resized(CROP_PX, CROP_PX) if self.sees == "crop" else WHOLE
+
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """What the encoder says about B crops.
+    """What the encoder says about B crops, or whole images (which are crops to it).
 
     Attributes:
         prototype: (B, K) logits.
@@ -94,17 +119,22 @@ class PoseEncoder(nn.Module):
         super().__init__()
         widths = [1, config.width, 2 * config.width, 4 * config.width, 5 * config.width, 6 * config.width]
         layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-        self.trunk = nn.Sequential(*layers, nn.Flatten())
-        features = widths[-1] * (CROP_PX // 32) ** 2
+        for number, (before, after) in enumerate(itertools.pairwise(widths)):
+            if config.layers == "paper":
+                side = 5 if number < 3 else 3
+                layers += [nn.Conv2d(before, after, side, 2, side // 2), nn.ReLU()]
+            else:
+                layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        dropped = [nn.Dropout(0.5)] if config.layers == "paper" else []
+        self.trunk = nn.Sequential(*layers, nn.Flatten(), *dropped)
+        features = widths[-1] * (config.side_px // 32) ** 2
         self.continuous = config.rotation == "continuous"
         self.class_branch = nn.Sequential(nn.Linear(features, 96), nn.ReLU(), nn.Linear(96, prototypes))
         outputs = (6 if self.continuous else 3) + 4
         self.pose_branch = nn.Sequential(nn.Linear(features, 256), nn.ReLU(), nn.Linear(256, outputs))
 
     def forward(self, mask: Tensor) -> Encoding:
-        """Encode masks (B, CROP_PX, CROP_PX) in [0, 1]."""
+        """Encode masks (B, side_px, side_px) in [0, 1]."""
         return self.branches(self.features(mask))
 
     def features(self, mask: Tensor) -> Tensor:
@@ -206,6 +236,12 @@ def twin(rotation: Tensor) -> Tensor:
     image in y: diag(1, 1, -1) R diag(1, -1, 1) is a rotation again. Seen from behind instead of the front.
     """
     return rotation.new_tensor([1.0, 1.0, -1.0]).unsqueeze(-1) * rotation * rotation.new_tensor([1.0, -1.0, 1.0])
+
+
+def turned(rotation: Tensor, camera: Camera) -> Tensor:
+    """The twins of rotations (..., 3, 3) in a crop's camera."""
+    along = sight(camera).to(rotation)
+    return along @ twin(along.T @ rotation)
 
 
 def is_behind(rotation: Tensor) -> Tensor:

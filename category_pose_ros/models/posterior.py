@@ -11,6 +11,7 @@ from category_pose_ros.geometry import Symmetry
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.checkpoint import NeuralMeshModel
 from category_pose_ros.models.neural_mesh import TEMPERATURE, CategoryInfo
+from category_pose_ros.models.score import ScoreWeights
 
 _NEIGHBOURHOOD = 0.16  # radius, in diagonals of the box, in which vertices count as the same place
 _SHARE = 4  # where only the category counts, every fourth vertex stands for its neighbours
@@ -26,6 +27,7 @@ class CategoryTable:
         neighbours: (V, V) 1 where two vertices are the same place, else 0.
         mirror: (V,) index of the vertex on the other side of the xz plane.
         log_size_mean, log_size_information: (3,), (3, 3), the size prior.
+        score: what the scores of its answers mean.
     """
 
     name: str
@@ -36,6 +38,7 @@ class CategoryTable:
     mirror: Tensor
     log_size_mean: Tensor
     log_size_information: Tensor
+    score: ScoreWeights
 
 
 class Posterior:
@@ -118,4 +121,5 @@ def _table(info: CategoryInfo, points: Tensor, normals: Tensor, device: torch.de
         torch.cdist(points * points.new_tensor([1.0, -1.0, 1.0]), points).argmin(-1).to(device),
         info.log_size_mean.to(device),
         torch.linalg.inv(info.log_size_covariance).to(device),
+        info.score,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,6 +51,24 @@ class Surface:
         edges, opposite = _edges(triangles)
         tensors = (points.astype(np.float32), triangles, edges, opposite)
         return Surface(*(torch.from_numpy(np.ascontiguousarray(item)) for item in tensors))
+
+    @staticmethod
+    def stacked(surfaces: Sequence[Surface]) -> Surface:
+        """Meshes (V, 3) as one batch with vertices (B, V, 3); one mesh many times stays as it is.
+
+        Every triangle and every edge gets corners of its own, so that all meshes count them alike. What
+        a mesh has fewer of is filled up with points, which cover nothing and have no outline.
+        """
+        if all(item is surfaces[0] for item in surfaces):
+            return surfaces[0]
+        parts = []
+        for name in ("faces", "edges", "opposite"):
+            found = [item.vertices[getattr(item, name).flatten()] for item in surfaces]
+            parts.append(torch.nn.utils.rnn.pad_sequence(found, batch_first=True))
+        vertices = torch.cat(parts, 1)
+        index = torch.arange(vertices.shape[1], device=vertices.device)
+        faces, edges, opposite = index.split([part.shape[1] for part in parts])
+        return Surface(vertices, faces.view(-1, 3), edges.view(-1, 2), opposite.view(-1, 2))
 
     def scaled(self, size: Tensor) -> Surface:
         """With vertices times a size (3,) or (B, 3) along the axes."""

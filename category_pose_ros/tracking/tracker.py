@@ -31,8 +31,8 @@ _NANOSECONDS = 1_000_000_000
 class LossConfig:
     """When the image no longer supports a track; the two thresholds of each pair are a hysteresis."""
 
-    keep_score: float = setting(0.4, "A track is seen while its score is above this ...", minimum=0.0, maximum=1.0)
-    regain_score: float = setting(0.5, "... and seen again once it is above this.", minimum=0.0, maximum=1.0)
+    keep_score: float = setting(0.05, "A track is seen while its score is above this ...", minimum=0.0, maximum=1.0)
+    regain_score: float = setting(0.15, "... and seen again once it is above this.", minimum=0.0, maximum=1.0)
     keep_visible: float = setting(
         0.15, "It is seen while this share of what should be visible is there ...", minimum=0.0, maximum=1.0
     )
@@ -57,7 +57,8 @@ class TrackerConfig:
     )
     settled: float = setting(
         3.0,
-        "Factor by which the pause is longer where all tracks are seen and the last search agreed with them.",
+        "Factor by which searches for everything are rarer while they agree with the tracks; "
+        "those between look only at what no track explains.",
         minimum=1.0,
     )
     confirm_after: int = setting(2, "Sightings before a track is published.", minimum=1, maximum=100)
@@ -85,7 +86,7 @@ class TrackerConfig:
 class Estimator(Protocol):
     """As `category_pose_ros.PoseEstimator`."""
 
-    def search(self, frame: Frame) -> Search: ...
+    def search(self, frame: Frame, explained: Sequence[Belief] = ()) -> Search: ...
 
     def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]: ...
 
@@ -110,6 +111,7 @@ class _Searching:
     """A search that is under way, on a frame of the past."""
 
     search: Search
+    is_full: bool  # whether it also looked at what tracks explain
     known: list[tuple[_Living, ObjectEstimate]]  # where the tracks were then
     now_from_then: SE3 | None = None  # the camera's motion since, where it is known
 
@@ -131,6 +133,7 @@ class Tracker:
         self._world_from_camera: SE3 | None = None  # at the last frame
         self._searching: _Searching | None = None
         self._searched_ns: int | None = None  # when the latest search ended
+        self._looked_ns: int | None = None  # when the latest one for everything did
         self._agreed = False  # whether it saw the objects as the tracks do, and no others
 
     def update(self, frame: Frame, world_from_camera: SE3 | None = None) -> list[Track]:
@@ -169,7 +172,7 @@ class Tracker:
     def reset(self) -> None:
         """Forget all tracks, and the search that is under way; ids are not used again."""
         self._living.clear()
-        self._last = self._world_from_camera = self._searching = self._searched_ns = None
+        self._last = self._world_from_camera = self._searching = self._searched_ns = self._looked_ns = None
 
     def _seconds_since_last(self, frame: Frame) -> float:
         last, self._last = self._last, frame
@@ -266,9 +269,11 @@ class Tracker:
 
     def _search(self, frame: Frame, seconds: float) -> None:
         """Begin a search where one is due, and do a piece of it; all of it where nothing is followed."""
-        if self._searching is None and self._is_due(frame.stamp_ns, seconds):
+        if self._searching is None and self._is_due(frame.stamp_ns):
             known = [(item, _at(item.track.estimate, item.seen_at)) for item in self._living]
-            self._searching = _Searching(self._estimator.search(frame), known)
+            is_full = self._is_due_for_all(frame.stamp_ns, seconds)
+            explained = [] if is_full else [item.belief for item in self._living if item.misses == 0]
+            self._searching = _Searching(self._estimator.search(frame, explained), is_full, known)
         if self._searching is None:
             return
         at_once = self._at_once(seconds)
@@ -278,6 +283,8 @@ class Tracker:
             except StopIteration as end:
                 searching, self._searching = self._searching, None
                 self._searched_ns = frame.stamp_ns
+                if searching.is_full:
+                    self._looked_ns = frame.stamp_ns
                 self._compare(searching, end.value, frame)
                 return
             if not at_once:
@@ -291,17 +298,17 @@ class Tracker:
     def _is_following(self) -> bool:
         return any(item.misses < self._config.loss.frames for item in self._living)
 
-    def _is_due(self, stamp_ns: int, seconds: float) -> bool:
+    def _is_due(self, stamp_ns: int) -> bool:
         if self._searched_ns is None or not self._is_following:
             return True
-        waits = self._is_settled and not self._at_once(seconds)
-        pause_s = self._config.search_every_s * (self._config.settled if waits else 1.0)
-        return stamp_ns - self._searched_ns >= pause_s * _NANOSECONDS
+        return stamp_ns - self._searched_ns >= self._config.search_every_s * _NANOSECONDS
 
-    @property
-    def _is_settled(self) -> bool:
-        """Whether another search is unlikely to tell anything new."""
-        return self._agreed and all(item.misses == 0 for item in self._living)
+    def _is_due_for_all(self, stamp_ns: int, seconds: float) -> bool:
+        """Whether a search is for everything, or only for what no track explains."""
+        if self._looked_ns is None or self._at_once(seconds) or not self._agreed:
+            return True
+        pause_s = self._config.search_every_s * self._config.settled
+        return stamp_ns - self._looked_ns >= pause_s * _NANOSECONDS
 
     def _compare(self, searching: _Searching, found: list[ObjectEstimate], frame: Frame) -> None:
         """Hand a search's objects to the tracks: continued, contested, contradicted or new."""

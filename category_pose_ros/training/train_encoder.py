@@ -46,6 +46,8 @@ from category_pose_ros.models.pose_encoder import (
 )
 from category_pose_ros.rendering.surface import Surface
 
+LOSSES = ("parts", "matrix")
+
 
 @dataclass(frozen=True)
 class EncoderTrainConfig:
@@ -64,6 +66,12 @@ class EncoderTrainConfig:
     learning_rate: float = setting(2e-3, "Peak learning rate of AdamW; it falls as a cosine.", minimum=0.0)
     seed: int = setting(1, "Decides everything.", minimum=0)
     bfloat16: bool = setting(True, "Convolutions in bfloat16.")
+    loss: str = setting(
+        "parts",
+        "Of the pose: rotation, centre in the crop and logarithm of the distance, or as in the paper the squared "
+        "error of the matrix (3, 4), with the translation in diagonals of the object.",
+        choices=LOSSES,
+    )
     threads: int = setting(1, "CPU threads of the optimisation.", minimum=1)
     encoder: EncoderConfig = section(EncoderConfig)
 
@@ -80,7 +88,7 @@ class MaskSamples:
     """Crops and what is true of them.
 
     Attributes:
-        mask: (N, CROP_PX, CROP_PX) bool.
+        mask: (N, side, side) bool, as the encoder sees it.
         prototype: (N,) cluster of the instance, counted over all categories.
         rotation: (N, 3, 3) along the line of sight, seen from the front.
         behind: (N,) bool, whether its twin is the true one.
@@ -135,7 +143,7 @@ class MaskSource:
         sources = [config.family(name).split(split) for name in config.categories]
         for source in itertools.cycle(sources):
             shape = next(source)
-            yield mask_samples(rng, shape, self.prototype_of(shape), views)
+            yield mask_samples(rng, shape, self.prototype_of(shape), views, config.encoder)
 
     def prototype_of(self, shape: Shape) -> int:
         """The prototype of an instance's category that it is most like."""
@@ -170,44 +178,58 @@ def train_encoder(config: EncoderTrainConfig, output: Path) -> Path:
         batch = batch.mirrored() if step % 2 else batch
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
             features = encoder.features(damaged(batch.mask))
-        loss = encoder_loss(encoder.branches(features.float()), batch)
+        loss = encoder_loss(encoder.branches(features.float()), batch, config.loss)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
         optimiser.step()
         schedule.step()
         if step % 500 == 0 or step == config.steps:
-            bar.write(f"step {step}: loss {loss.item():.3f}, {_held_out(encoder, held_out)}")
+            bar.write(f"step {step}: loss {loss.item():.3f}, {_held_out(encoder, held_out, config.loss)}")
     record = {"seconds": round(time.monotonic() - started), "torch": torch.__version__, "settings": to_dict(config)}
     save_encoder(output, EncoderModel(encoder.eval(), prototypes, config.encoder, record))
     return output
 
 
-def mask_samples(rng: np.random.Generator, shape: Shape, prototype: int, views: int) -> MaskSamples:
-    """Crops of one instance from random views."""
+def mask_samples(
+    rng: np.random.Generator, shape: Shape, prototype: int, views: int, config: EncoderConfig
+) -> MaskSamples:
+    """What an encoder sees of one instance in random views."""
     poses = random_views(rng, shape, views)
     boxes = crop_boxes(shape.surface, poses, CAMERA)
-    cameras = [square_camera(CAMERA, tuple(box), CROP_PX) for box in boxes.tolist()]
+    cameras = [config.seen_camera(square_camera(CAMERA, tuple(box), CROP_PX)) for box in boxes.tolist()]
     mask = render_masks(shape.surface, poses, cameras)
     rotation = torch.stack([sight(camera) for camera in cameras]).transpose(-1, -2) @ poses.rotation
     behind = is_behind(rotation)
     matrices = torch.from_numpy(np.stack([camera.matrix() for camera in cameras])).float()
     projected = (matrices @ poses.translation.unsqueeze(-1)).squeeze(-1)
-    centre = (projected[:, :2] / projected[:, 2:] + 0.5) / CROP_PX - 0.5
+    centre = (projected[:, :2] / projected[:, 2:] + 0.5) / config.side_px - 0.5
     focal = matrices[:, 0, 0]
-    log_distance = (poses.translation[:, 2] * CROP_PX / (focal * shape.size_m.norm())).log()
+    log_distance = (poses.translation[:, 2] * config.side_px / (focal * shape.size_m.norm())).log()
     front = torch.where(behind[:, None, None], twin(rotation), rotation)
     return MaskSamples(mask, torch.full((views,), prototype), front, behind, centre, log_distance)
 
 
-def encoder_loss(encoding: Encoding, truth: MaskSamples) -> Tensor:
-    """Cross-entropies of class and side, squared error of the pose (Palazzi et al. 2018: of its matrix)."""
+def encoder_loss(encoding: Encoding, truth: MaskSamples, pose: str = "parts") -> Tensor:
+    """Cross-entropies of class and side, squared error of the pose.
+
+    Args:
+        pose: one of LOSSES; `matrix` is that of Palazzi et al. 2018.
+    """
     classes = functional.cross_entropy(encoding.prototype, truth.prototype)
     behind = functional.binary_cross_entropy_with_logits(encoding.behind, truth.behind.float())
     rotation = (encoding.rotation - truth.rotation).square().sum((1, 2)).mean()
+    if pose == "matrix":
+        away = _translation(encoding.centre, encoding.log_distance) - _translation(truth.centre, truth.log_distance)
+        return 0.3 * classes + 0.5 * behind + rotation + away.square().sum(-1).mean()
     centre = (encoding.centre - truth.centre).square().sum(-1).mean()
     distance = (encoding.log_distance - truth.log_distance).square().mean()
     return 0.3 * classes + 0.5 * behind + rotation + 20 * centre + 5 * distance
+
+
+def _translation(centre: Tensor, log_distance: Tensor) -> Tensor:
+    """Translations (B, 3) in diagonals of the object, before a camera whose focal length is the image's side."""
+    return functional.pad(centre, (0, 1), value=1.0) * log_distance.exp().unsqueeze(-1)
 
 
 def damaged(mask: Tensor) -> Tensor:
@@ -225,12 +247,12 @@ def damaged(mask: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _held_out(encoder: PoseEncoder, samples: MaskSamples) -> str:
+def _held_out(encoder: PoseEncoder, samples: MaskSamples, pose: str) -> str:
     """Loss, class accuracy and median error of the rotation, of which two are nearly the same, on whole masks."""
     encoder.eval()
     encoding = encoder(samples.mask.float())
     encoder.train()
-    loss = float(encoder_loss(encoding, samples))
+    loss = float(encoder_loss(encoding, samples, pose))
     right = float((encoding.prototype.argmax(-1) == samples.prototype).float().mean())
     turn = torch.rad2deg(so3.angle_between(encoding.rotation, samples.rotation).median())
     side = float(((encoding.behind > 0) == samples.behind).float().mean())

@@ -22,7 +22,9 @@ from category_pose_ros.rendering.rasterizer import NEAR_M
 from category_pose_ros.rendering.surface import Surface
 from category_pose_ros.rendering.visibility import visible_faces
 
-_PIXELS = 1024  # per hypothesis, those whose occupancy changes most; the rest changes next to nothing
+# Per hypothesis the pixels whose occupancy changes most, at least so many and this share of all; the rest changes
+# next to nothing.
+_PIXELS, _SHARE = 1024, 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class SilhouetteTerm:
         nearest, distance = self._distance(state)
         occupancy = distance_membership(distance, self.softness_px)
         steepness = occupancy * (1 - occupancy) / self.softness_px * nearest.found  # by pixels of the outline's motion
-        count = min(_PIXELS, steepness[0].numel())
+        count = min(max(_PIXELS, round(_SHARE * steepness[0].numel())), steepness[0].numel())
         chosen = (steepness * self.weight).flatten(1).topk(count, dim=1).indices  # (B, N)
         points = _pick(nearest.points(self._vertices(state)), chosen)
         _, jacobian = projection_jacobian(state, self.intrinsics, points)

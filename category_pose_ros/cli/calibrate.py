@@ -1,0 +1,86 @@
+"""`category-pose calibrate`: make the scores of a model mean something."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about
+from category_pose_ros.data.annotations import AnnotatedFrame
+from category_pose_ros.data.damage import without_depth
+from category_pose_ros.data.datasets import open_dataset
+from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
+from category_pose_ros.evaluation import metrics
+from category_pose_ros.evaluation.matching import match
+from category_pose_ros.evaluation.report import aligned
+from category_pose_ros.models.checkpoint import NeuralMeshModel, load_model, save_model
+from category_pose_ros.models.score import ScoreWeights
+from category_pose_ros.training.calibration import Judged, fit_scores
+
+_RIGHT_RAD = math.pi / 6
+_BINS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+
+
+@click.command()
+@click.argument("model", type=EXISTING_FILE)
+@click.argument("datasets", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--output", type=NEW_FILE, required=True, help="Where the calibrated model goes.")
+def calibrate(model: Path, datasets: Sequence[Path], output: Path) -> None:
+    """Fit the scores of MODEL on DATASETS, so that a score is the chance that an answer is right.
+
+    Right is an answer that speaks of an object of its category, with its rotation within 30 degrees. DATASETS are
+    as for `evaluate`, folders of images without any object among them; none of them should be evaluated on
+    afterwards. Depth is not used. Prints by score how many answers were right.
+    """
+    with about("MODEL"):
+        loaded = load_model(model)
+    with about("DATASETS"):
+        opened = [open_dataset(path) for path in datasets]
+    names = loaded.meshes.names
+    method = NeuralMeshMethod(loaded, names, torch.device("cpu"), NeuralMeshConfig())
+    frames = tqdm(itertools.chain(*opened), total=sum(map(len, opened)), unit="image", desc="judging", disable=None)
+    answers = [answer for frame in without_depth(frames) for answer in _judged(method, frame)]
+    with about("DATASETS"):
+        scores = fit_scores(answers, names)
+    save_model(output, _with_scores(loaded, scores))
+    click.echo(aligned(_reliability(answers, scores)))
+    click.echo(f"wrote {output}")
+
+
+def _judged(method: NeuralMeshMethod, annotated: AnnotatedFrame) -> Iterator[Judged]:
+    """The answers to a frame; one about an object that does not count is left out."""
+    found = method.weigh(annotated.frame)
+    estimates, objects = [estimate for estimate, _ in found], annotated.objects
+    matching = match(annotated.frame.camera, estimates, objects)
+    for row, column in matching.pairs:
+        poses = estimates[row].camera_from_object, objects[column].camera_from_object
+        angle = metrics.rotation_error(*poses, objects[column].seen_symmetry)
+        yield Judged(estimates[row].category, found[row][1], angle < _RIGHT_RAD)
+    for row in matching.false_alarms:
+        yield Judged(estimates[row].category, found[row][1], False)
+
+
+def _with_scores(model: NeuralMeshModel, scores: Mapping[str, ScoreWeights]) -> NeuralMeshModel:
+    model.meshes.infos = tuple(replace(info, score=scores[info.name]) for info in model.meshes.infos)
+    return model
+
+
+def _reliability(answers: Sequence[Judged], scores: Mapping[str, ScoreWeights]) -> list[list[str]]:
+    """By score: how many answers, their mean score, and the share that was right."""
+    score = np.array([scores[answer.category].score(answer.signs) for answer in answers])
+    right = np.array([answer.is_right for answer in answers])
+    rows = [["score", "answers", "mean score", "right"]]
+    for low, high in itertools.pairwise(_BINS):
+        inside = (score >= low) & ((score < high) | (high == _BINS[-1]))
+        if inside.any():
+            shares = [f"{values[inside].mean():.2f}" for values in (score, right)]
+            rows.append([f"{low:.1f} to {high:.1f}", str(inside.sum()), *shares])
+    return rows

@@ -1,0 +1,124 @@
+"""Scores: what they are made of, how they are fitted, and the command that does it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from neural_models import tiny_model
+
+from category_pose_ros.cli import main
+from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
+from category_pose_ros.data.bop_writer import write_scene
+from category_pose_ros.geometry import SE3, Camera
+from category_pose_ros.models.checkpoint import load_model, save_model
+from category_pose_ros.models.score import UNCALIBRATED, ScoreWeights, Signs
+from category_pose_ros.records import Frame, ObjectEstimate
+from category_pose_ros.training.calibration import Judged, fit_scores
+
+CAMERA = Camera(80.0, 80.0, 31.5, 23.5, 64, 48)
+shares = st.floats(0.0, 1.0)
+
+
+@given(support=shares, more=shares, presence=shares)
+def test_a_score_is_a_chance_and_more_support_never_lowers_it(support: float, more: float, presence: float) -> None:
+    weights = ScoreWeights(support=3.0, presence=-1.0, bias=4.0)
+    low, high = sorted((support, more))
+    first, second = (weights.score(Signs.of(value, presence)) for value in (low, high))
+    assert 0 <= first <= second <= 1
+
+
+def test_the_score_is_one_half_where_the_weights_say_so() -> None:
+    weights = ScoreWeights(support=2.0, presence=-1.0, bias=-(2.0 * np.log(0.3) - np.log(0.6)))
+    assert weights.score(Signs.of(0.3, 0.6)) == pytest.approx(0.5)
+
+
+def judged(category: str, weights: ScoreWeights, count: int, seed: int) -> list[Judged]:
+    """Answers that are right as often as the weights say."""
+    rng = np.random.default_rng(seed)
+    signs = [Signs(*row) for row in rng.uniform([-4.0, -2.0], [-0.5, 0.0], (count, 2)).tolist()]
+    return [Judged(category, item, bool(rng.random() < weights.score(item))) for item in signs]
+
+
+def test_a_fit_finds_how_often_answers_are_right_in_each_category() -> None:
+    true = {"can": ScoreWeights(3.0, -1.0, 5.0), "mug": ScoreWeights(3.0, -1.0, 8.0)}
+    answers = [item for seed, name in enumerate(true) for item in judged(name, true[name], 3000, seed)]
+    found = fit_scores(answers, ("can", "mug"))
+    for name, weights in true.items():
+        for item in judged(name, weights, 200, 9):
+            assert found[name].score(item.signs) == pytest.approx(weights.score(item.signs), abs=0.08)
+
+
+def test_a_category_without_answers_takes_what_the_others_have_in_common() -> None:
+    found = fit_scores(judged("can", ScoreWeights(3.0, 0.0, 5.0), 2000, 0), ("can", "mug"))
+    signs = Signs.of(0.3, 0.5)
+    assert found["mug"].score(signs) == pytest.approx(found["can"].score(signs), abs=0.1)
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_answers_of_one_kind_tell_nothing(is_right: bool) -> None:
+    answers = [replace(item, is_right=is_right) for item in judged("can", UNCALIBRATED, 10, 0)]
+    with pytest.raises(ValueError, match=r"answers: expected right and wrong ones, got .* of 10"):
+        fit_scores(answers, ("can",))
+
+
+class ScriptedMethod:
+    """Sees a mug where one is, well supported, and a can where none is, badly."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def weigh(self, frame: Frame) -> list[tuple[ObjectEstimate, Signs]]:
+        assert frame.depth is None
+        size_m, nothing = np.array([0.12, 0.08, 0.1]), np.zeros((6, 6))
+        return [
+            (ObjectEstimate("mug", at(0.05), size_m, 0.9, 1.0, nothing), Signs.of(0.5, 0.9)),
+            (ObjectEstimate("can", at(-0.2), size_m, 0.9, 1.0, nothing), Signs.of(0.05, 0.3)),
+        ]
+
+
+def at(x: float) -> SE3:
+    return SE3(torch.eye(3, dtype=torch.float64), torch.tensor([x, 0.0, 1.0], dtype=torch.float64))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    save_model(tmp_path / "tiny.safetensors", tiny_model())
+    return tmp_path / "tiny.safetensors"
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    frame = Frame(np.full((48, 64, 3), 90, dtype=np.uint8), CAMERA, np.ones((48, 64), dtype=np.float32))
+    mug = GroundTruthObject("mug", at(0.05), np.array([0.12, 0.08, 0.1]), visible_fraction=1.0)
+    write_scene(tmp_path / "scene", [AnnotatedFrame(frame, (mug,), "")] * 4)
+    return tmp_path / "scene"
+
+
+def test_calibrate_writes_a_model_whose_scores_are_chances(
+    model: Path, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("category_pose_ros.cli.calibrate.NeuralMeshMethod", ScriptedMethod)
+    with pytest.raises(SystemExit) as stopped:
+        main(["calibrate", str(model), str(scene), "--output", str(tmp_path / "new.safetensors")])
+    assert not stopped.value.code
+    assert "mean score" in capsys.readouterr().out
+    can, mug = load_model(tmp_path / "new.safetensors").meshes.infos
+    assert mug.score.score(Signs.of(0.5, 0.9)) > 0.7
+    assert can.score.score(Signs.of(0.05, 0.3)) < 0.3
+
+
+def test_calibrate_says_when_the_data_sets_tell_nothing(
+    model: Path, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An untrained model finds nothing in a grey image."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["calibrate", str(model), str(scene), "--output", str(tmp_path / "new.safetensors")])
+    assert stopped.value.code == 2
+    assert "expected right and wrong ones" in capsys.readouterr().err
+    assert not (tmp_path / "new.safetensors").exists()
