@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from category_pose_ros.models.backbone import STRIDE_PX, Backbone, folded
-from category_pose_ros.models.checkpoint import load_model, save_model
+from category_pose_ros.models.checkpoint import averaged, load_model, save_model
 from category_pose_ros.models.paper_backbone import PaperBackbone
 
 
@@ -258,3 +258,22 @@ def test_the_papers_backbone_is_the_size_that_it_should_be() -> None:
     features = backbone(torch.rand(1, 3, 64, 96))
     assert features.shape == (1, 128, 8, 12)
     assert_close(features.norm(dim=1), torch.ones(1, 8, 12))
+
+
+def test_the_average_of_models_has_the_mean_of_their_weights() -> None:
+    first, second = tiny_model(), tiny_model()
+    with torch.no_grad():
+        for weight in (*second.backbone.parameters(), *second.meshes.parameters()):
+            weight += 0.5
+    mean = averaged([first, second])
+    assert_close(mean.backbone.stem[0].weight, first.backbone.stem[0].weight + 0.25)
+    assert_close(mean.meshes.memory, first.meshes.memory + 0.25)
+    assert_close(mean.meshes.points, first.meshes.points)
+    assert mean.training == {"averaged": [first.training, second.training]}
+
+
+def test_models_of_other_vertices_have_no_average() -> None:
+    first, second = tiny_model(), tiny_model()
+    second.meshes.points = second.meshes.points + 0.1
+    with pytest.raises(ValueError, match="models: expected the same network, categories and vertices"):
+        averaged([first, second])

@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from category_pose_ros import __version__
+from category_pose_ros.cli.average import average
 from category_pose_ros.cli.benchmark import benchmark
 from category_pose_ros.cli.calibrate import calibrate
 from category_pose_ros.cli.estimate import estimate
@@ -41,6 +42,7 @@ _COMMANDS = (
     synthesize,
     medoids,
     train,
+    average,
     calibrate,
     train_encoder,
     benchmark,

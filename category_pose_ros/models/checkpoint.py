@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,26 @@ def save_model(path: Path, model: NeuralMeshModel) -> None:
     _FILE.write(path, header, tensors)
 
 
+def averaged(models: Sequence[NeuralMeshModel]) -> NeuralMeshModel:
+    """The mean of the weights of several models, with the scores of the first (Izmailov et al. 2018).
+
+    Raises:
+        ValueError: they differ in network, categories or vertices, or there are none.
+    """
+    if not models:
+        raise ValueError("models: expected at least one, got none")
+    first = models[0]
+    for other in models[1:]:
+        same = other.config == first.config and other.meshes.names == first.meshes.names
+        if not same or not torch.equal(other.meshes.points, first.meshes.points):
+            raise ValueError("models: expected the same network, categories and vertices in all of them")
+    backbone, meshes = Backbone(first.config), copy.deepcopy(first.meshes)
+    backbone.load_state_dict(_mean([model.backbone.state_dict() for model in models]))
+    meshes.load_state_dict(_mean([model.meshes.state_dict() for model in models]))
+    record = {"averaged": [model.training for model in models]}
+    return NeuralMeshModel(backbone.eval(), meshes.eval(), first.config, record)
+
+
 def load_model(path: Path) -> NeuralMeshModel:
     """Read a model file.
 
@@ -54,6 +76,14 @@ def load_model(path: Path) -> NeuralMeshModel:
         ValueError: the file is missing, damaged, of another format version or not one of ours.
     """
     return _FILE.read(path)
+
+
+def _mean(states: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Of numbers; counters are those of the first."""
+    return {
+        name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
+        for name, value in states[0].items()
+    }
 
 
 def _assemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> NeuralMeshModel:

@@ -1,0 +1,25 @@
+"""`category-pose average`: one model from several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about
+from category_pose_ros.models.checkpoint import averaged, load_model, save_model
+
+
+@click.command()
+@click.argument("models", type=EXISTING_FILE, nargs=-1, required=True)
+@click.option("--output", type=NEW_FILE, required=True, help="Where the averaged model goes.")
+def average(models: Sequence[Path], output: Path) -> None:
+    """Average the weights of MODELS: ends of one run whose learning rate fell several times.
+
+    Their mean is often better than each (Izmailov et al. 2018). Calibrate it afterwards: its scores are those of the
+    first model.
+    """
+    with about("MODELS"):
+        save_model(output, averaged([load_model(path) for path in models]))
+    click.echo(f"wrote {output}")
