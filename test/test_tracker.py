@@ -384,6 +384,30 @@ def test_an_object_that_is_not_seen_is_left_to_be_found() -> None:
     assert len(late) >= 4
 
 
+def test_an_object_that_seems_to_grow_is_not_predicted_to_move() -> None:
+    """One camera tells a small near object hardly from a large far one; a change of mind is no motion."""
+
+    class Growing(World):
+        ahead: list[float]
+
+        def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
+            self.ahead.append(float(beliefs[0].camera_from_object.translation[2]))
+            scale = 1 + 0.2 * frame.stamp_ns / SECOND_NS
+            sightings = []
+            for item in super().follow(frame, beliefs, prior):
+                pose = item.belief.camera_from_object
+                pose = SE3(pose.rotation, torch.tensor([0.0, 0.0, scale], dtype=torch.float64))
+                belief = Belief("mug", pose, item.belief.log_size + math.log(scale), item.belief.information)
+                sightings.append(dataclasses.replace(item, belief=belief))
+            return sightings
+
+    world = Growing([Thing(still())])
+    world.ahead = []
+    run(world, every(0.1, 2.0))
+    seen = [1 + 0.2 * time for time in every(0.1, 2.0)]
+    assert world.ahead[-5:] == pytest.approx(seen[-6:-1], abs=1e-3)
+
+
 def pan(time: float) -> SE3:
     """world_from_camera of a camera that looks about: up to 0.35 rad from one frame to the next at 10 Hz."""
     turn = so3.exp(torch.tensor([0.0, 0.3 * math.sin(9.0 * time), 0.05 * time], dtype=torch.float64))

@@ -236,6 +236,9 @@ class Tracker:
         if seconds > 0 and item.sightings > 0:
             gain = self._config.motion.velocity_gain
             predicted, found = item.belief.camera_from_object, sighting.belief.camera_from_object
+            # Objects do not grow: one that seems larger, and as much farther, is seen otherwise and has not moved.
+            grown = (sighting.belief.log_size - item.belief.log_size).mean().exp()
+            found = SE3(found.rotation, found.translation / grown)
             item.velocity = item.velocity.corrected(predicted, found, seconds, gain)
         item.belief, item.prior, item.misses = sighting.belief, 1 - self._config.memory, 0
         item.sightings += 1
