@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 from rclpy.parameter import Parameter
+from ros_support import load_scripted
 
 from category_pose_ros.config import describe, setting, to_dict, to_flat
 from category_pose_ros.ros.parameters import NodeConfig, changed_config, descriptor, parameter_file, with_values
+from category_pose_ros.ros.pipeline import Pipeline
 
 PARAMETER_FILE = Path(__file__).parents[1] / "config" / "estimator.yaml"
 
@@ -93,3 +96,21 @@ def test_a_setting_with_one_bound_has_a_range_too() -> None:
     gain, count = (descriptor(item) for item in describe(Bounded))
     assert gain.floating_point_range[0].from_value == 0.0
     assert count.integer_range[0].to_value == 9
+
+
+@pytest.mark.parametrize(("asked", "environment", "expected"), [(3, None, 3), (0, None, 4), (0, "2", 2)])
+def test_the_model_leaves_cores_for_the_messages(
+    asked: int, environment: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    if environment is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", environment)
+        torch.set_num_threads(int(environment))  # as PyTorch does when it is imported
+    config = NodeConfig(threads=asked)
+    try:
+        Pipeline(config, load_scripted(config)).warm_up()
+        assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)

@@ -353,6 +353,19 @@ def test_of_few_frames_each_is_searched_at_once() -> None:
     assert [sorted(tracks) for tracks in seen] == [[], [1], [1], [1, 2]]
 
 
+def test_where_nothing_is_followed_a_fast_stream_is_not_kept_waiting() -> None:
+    """At 30 Hz two pieces per frame after the first, at 10 Hz four: about what fits between frames."""
+    for rate, most in ((30, 2), (10, 4)):
+        world = World([Thing(still(), visible=lambda time: 0.0)], pieces=30)
+        tracker, done = Tracker(world), []
+        for number in range(40):
+            before = world.done
+            tracker.update(frame(number / rate))
+            done.append(world.done - before)
+        assert done[0] == 30
+        assert 0 < max(done[1:]) <= most
+
+
 def test_searches_for_everything_are_rare_while_they_agree_with_the_tracks() -> None:
     """A steady object: in between, searches leave out what the track explains."""
     world = World([Thing(still())], pieces=4)

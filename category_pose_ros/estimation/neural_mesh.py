@@ -255,7 +255,7 @@ class NeuralMeshMethod:
     def _find(
         self, image: images.Image, camera: Camera, level: int, allowed: hints.Mask | None
     ) -> Generator[None, None, list[Candidate]]:
-        """Candidates from one level of a pyramid of images, in pixels of the given one; the finest in two pieces."""
+        """Candidates from one level of a pyramid of images, in pixels of the given one; the finest in three pieces."""
         config = self._config.detection
         long_side = round(self._finest(camera) * max(camera.width, camera.height))
         small, small_camera = images.fit(image, camera, long_side >> level)
@@ -264,7 +264,10 @@ class NeuralMeshMethod:
         halfway = self._backbone.lower(images.to_tensor([small], self._device))
         if level == 0:
             yield
-        return find_candidates(self._backbone.upper(halfway), self._posterior, cells, camera, config, voting)
+        features = self._backbone.upper(halfway)
+        if level == 0:
+            yield
+        return find_candidates(features, self._posterior, cells, camera, config, voting)
 
     def _where(self, belief: Belief, camera: Camera) -> Candidate:
         """Where an object is believed to appear."""

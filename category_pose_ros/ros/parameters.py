@@ -23,7 +23,17 @@ from category_pose_ros.ros.pairing import PairingConfig
 from category_pose_ros.tracking.tracker import TrackerConfig
 
 # What the worker can take over while it runs; the others say how the node is connected.
-_CHANGEABLE = ("categories", "method", "device", "model", "rectified", "hint_classes", "estimator.", "tracker.")
+_CHANGEABLE = (
+    "categories",
+    "method",
+    "device",
+    "threads",
+    "model",
+    "rectified",
+    "hint_classes",
+    "estimator.",
+    "tracker.",
+)
 _INTEGER_LIMITS = (-(2**63), 2**63 - 1)
 _FLOAT_LIMITS = (-sys.float_info.max, sys.float_info.max)
 # Parameters that rclpy itself knows.
@@ -37,6 +47,11 @@ class NodeConfig:
     categories: tuple[str, ...] = setting((), "Categories to look for; empty: all that the model knows.")
     method: str = setting("neural_mesh", "How poses are estimated.", choices=METHODS)
     device: str = setting("auto", "Where the model runs; auto takes CUDA where there is one.", choices=DEVICES)
+    threads: int = setting(
+        0,
+        "CPU threads of the model; 0: OMP_NUM_THREADS, or else half of the cores, the rest is for messages.",
+        minimum=0,
+    )
     model: str = setting("", "Path of a model file; empty: the one that comes with the package.")
     image_transport: str = setting(
         "raw", "Subscribe to `image`, or to `image/compressed`.", choices=("raw", "compressed")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from category_pose_ros.data.depth_messages import Depth
 from category_pose_ros.estimation.estimator import PoseEstimator
@@ -110,6 +112,7 @@ class Pipeline:
 
     def warm_up(self) -> None:
         """The first call allocates and chooses kernels; better now than at the first image."""
+        torch.set_num_threads(_threads(self._config.threads))  # holds for the calling thread
         camera = Camera(fx=600.0, fy=600.0, cx=319.5, cy=239.5, width=640, height=480)
         self.loaded.tracker.update(Frame(np.zeros((480, 640, 3), np.uint8), camera))
         self.loaded.tracker.reset()
@@ -152,6 +155,12 @@ class Pipeline:
     def _one_look(self, frame: Frame) -> list[Track]:
         found = self.loaded.estimator.estimate(frame)
         return [Track(i, TrackState.CONFIRMED, estimate, frame.stamp_ns) for i, estimate in enumerate(found, start=1)]
+
+
+def _threads(asked: int) -> int:
+    if asked:
+        return asked
+    return torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // 2)
 
 
 def _depth(capture: Capture, camera: Camera) -> tuple[Depth | None, str | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -25,6 +26,7 @@ from category_pose_ros.tracking.association import associate, distance
 from category_pose_ros.tracking.motion import MotionConfig, Velocity, predict
 
 _NANOSECONDS = 1_000_000_000
+_PIECE_S = 0.03  # about what a piece of a search takes on a CPU
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,7 @@ class Tracker:
         self._living = sorted(kept, key=lambda item: item.track.track_id)
 
     def _search(self, frame: Frame, seconds: float) -> None:
-        """Begin a search where one is due, and do a piece of it; all of it where nothing is followed."""
+        """Begin a search where one is due, and do some pieces of it."""
         if self._searching is None and self._is_due(frame.stamp_ns):
             known = [(item, _at(item.track.estimate, item.seen_at)) for item in self._living]
             is_full = self._is_due_for_all(frame.stamp_ns, seconds)
@@ -279,8 +281,7 @@ class Tracker:
             self._searching = _Searching(self._estimator.search(frame, explained), is_full, known)
         if self._searching is None:
             return
-        at_once = self._at_once(seconds)
-        while True:
+        for _ in range(self._pieces(seconds)):
             try:
                 next(self._searching.search)
             except StopIteration as end:
@@ -290,12 +291,21 @@ class Tracker:
                     self._looked_ns = frame.stamp_ns
                 self._compare(searching, end.value, frame)
                 return
-            if not at_once:
-                return
 
-    def _at_once(self, seconds: float) -> bool:
-        """Whether a search is not spread over frames: they are few, or there is nothing to keep from stalling."""
-        return seconds >= 0.5 * self._config.search_every_s or not self._is_following
+    def _pieces(self, seconds: float) -> int:
+        """How many pieces of a search this frame is good for.
+
+        All where frames are few or the stream begins. One while objects are followed, which must not
+        stall. Otherwise as many as take about the time between frames, so that what nobody waits for
+        does not make the next object late.
+        """
+        if self._are_few(seconds) or (seconds == 0 and not self._is_following):
+            return sys.maxsize
+        return 1 if self._is_following else math.ceil(seconds / _PIECE_S)
+
+    def _are_few(self, seconds: float) -> bool:
+        """Whether frames are so far apart that each is searched as a whole."""
+        return seconds >= 0.5 * self._config.search_every_s
 
     @property
     def _is_following(self) -> bool:
@@ -308,7 +318,7 @@ class Tracker:
 
     def _is_due_for_all(self, stamp_ns: int, seconds: float) -> bool:
         """Whether a search is for everything, or only for what no track explains."""
-        if self._looked_ns is None or self._at_once(seconds) or not self._agreed:
+        if self._looked_ns is None or self._are_few(seconds) or not self._is_following or not self._agreed:
             return True
         pause_s = self._config.search_every_s * self._config.settled
         return stamp_ns - self._looked_ns >= pause_s * _NANOSECONDS
