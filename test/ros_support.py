@@ -266,5 +266,14 @@ def output_after_end(process: subprocess.Popen[str]) -> str:
     return process.communicate(timeout=PATIENCE_S)[0]
 
 
+def why_it_cannot_start(parameter: str) -> str:
+    """What the node has printed that fails at its start, as it should, for a parameter."""
+    with node_process("-p", parameter) as process:
+        printed = output_after_end(process)
+    assert process.returncode == 1
+    assert "Traceback" not in printed
+    return printed
+
+
 if __name__ == "__main__":
     sys.exit(run(lambda: EstimatorNode(load_scripted)))
