@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -19,13 +20,15 @@ from category_pose_ros.estimation.depth import (
     resolve_scale,
     sample_points,
     to_scale,
+    turn_to_handles,
+    weigh_handles,
 )
 from category_pose_ros.estimation.evidence import Evidence
 from category_pose_ros.estimation.images import rectify_depth
 from category_pose_ros.estimation.state import Intrinsics, State
 from category_pose_ros.estimation.terms import DepthTerm, SizePriorTerm
 from category_pose_ros.geometry import SE3, Camera, so3
-from category_pose_ros.geometry.solids import Solid, depth_along, solid_of
+from category_pose_ros.geometry.solids import Solid, body_axis, depth_along, solid_of
 from category_pose_ros.models.posterior import Posterior
 from category_pose_ros.records import Frame
 
@@ -222,3 +225,55 @@ def test_depth_of_a_lens_is_rectified_without_mixing() -> None:
     assert set(np.unique(moved)) <= {0.0, 0.5, 2.0}
     assert rectify_depth(Frame(rgb, camera)) is None
     assert rectify_depth(Frame(rgb, CAMERA, depth.astype(np.float32))) is not None
+
+
+def mug(yaw: float, look: tuple[float, float, float] = (2.0, 0.0, 0.0)) -> State:
+    """A mug seen from the side and a little from above, with its handle at a yaw about the axis of its body."""
+    size_m = torch.tensor([[0.12, 0.08, 0.1]])
+    rotation = so3.exp(torch.tensor([look])) @ so3.exp(torch.tensor([[0.0, 0.0, yaw]]))
+    axis = body_axis(size_m).unsqueeze(-1)
+    return State(SE3(rotation, torch.tensor([[0.0, 0.0, 0.6]]) - (rotation @ axis).squeeze(-1)), size_m.log())
+
+
+def seen_of(state: State) -> DepthTerm:
+    """What depth would measure of a mug, as independent readings."""
+    steps = torch.linspace(-0.12, 0.12, 49)
+    across, down = torch.meshgrid(steps, steps, indexing="ij")
+    rays = torch.stack([across, down, torch.ones_like(across)], -1).reshape(1, -1, 3)
+    solid = torch.tensor([int(Solid.VESSEL)])
+    depth = depth_along(solid, state.size_m, state.camera_from_object, rays)
+    met = depth.isfinite()
+    points = rays * depth.nan_to_num(1.0).unsqueeze(-1)
+    return DepthTerm(solid, points, torch.full_like(depth, 0.005), met * 10 / met.sum(), CONFIG.robust)
+
+
+def yaw_error(found: State, expected: State) -> float:
+    turn = expected.camera_from_object.rotation.mT @ found.camera_from_object.rotation
+    return float(so3.log(turn).norm())
+
+
+@pytest.mark.parametrize("off", [-0.6, -0.2, 0.0, 0.35, 0.7])
+def test_depth_turns_a_mug_to_its_handle(off: float) -> None:
+    """The handle at 50 degrees beside the line of sight, seen at once with the body."""
+    expected, start = mug(0.7), mug(0.7 + off)
+    term = weigh_handles(start, seen_of(expected), CONFIG.handle_weight)
+    assert (term.weight > seen_of(expected).weight).any()
+    assert yaw_error(turn_to_handles(start, term), expected) < 0.1
+    found = turn_to_handles(start, term).camera_from_object @ body_axis(start.size_m).unsqueeze(1)
+    assert_close(found, torch.tensor([[[0.0, 0.0, 0.6]]]), atol=1e-6, rtol=0)
+
+
+def test_a_handle_that_is_hidden_turns_nothing() -> None:
+    from_beside = (1.6, 0.0, 0.0)
+    expected = mug(math.pi / 2, from_beside)
+    for off in (-0.3, 0.0, 0.3):
+        start = mug(math.pi / 2 + off, from_beside)
+        term = weigh_handles(start, seen_of(expected), CONFIG.handle_weight)
+        assert turn_to_handles(start, term).camera_from_object.rotation.equal(start.camera_from_object.rotation)
+
+
+def test_only_mugs_are_turned() -> None:
+    start = hypotheses(1.0, 1.1)
+    term = readings(depth_image(object_state()))
+    assert turn_to_handles(start, term) is start
+    assert weigh_handles(start, term, 10.0).weight.equal(term.weight)

@@ -18,11 +18,12 @@ from category_pose_ros.estimation.resting import (
     RestingConfig,
     find_planes,
     resting_term,
+    shared_plane_term,
     shared_up_term,
 )
 from category_pose_ros.estimation.solver import SolverConfig, minimise
 from category_pose_ros.estimation.state import DIMENSION, State
-from category_pose_ros.estimation.terms import RestingTerm, SizePriorTerm
+from category_pose_ros.estimation.terms import BeliefTerm, RestingTerm, SizePriorTerm
 from category_pose_ros.geometry import SE3, Camera, so3
 
 CAMERA = Camera(300.0, 300.0, 159.5, 119.5, 320, 240)
@@ -157,6 +158,51 @@ def test_objects_that_stand_learn_from_each_other_which_way_is_up() -> None:
     tilt = torch.arccos((state.camera_from_object.rotation[:2, :, 2] @ TABLE_UP).abs().clamp_max(1))
     assert float(tilt[0]) < 0.01
     assert_close(state.camera_from_object.translation, State.cat(states).camera_from_object.translation)
+
+
+def grown(state: State, scale: float) -> State:
+    """The object at another scale, which looks the same."""
+    pose = state.camera_from_object
+    return State(SE3(pose.rotation, pose.translation * scale), state.log_size + float(np.log(scale)))
+
+
+def sharing_a_plane(states: list[State], variance: float = 0.04) -> RestingTerm:
+    alike = torch.ones(len(states), dtype=torch.float64)
+    return shared_plane_term(State.cat(states), shared(states), variance * alike, alike, CONFIG)
+
+
+def test_objects_learn_from_each_other_how_far_below_they_stand() -> None:
+    """Three of four have their true size; the mean of what the others say holds the fourth with half its variance."""
+    states = [grown(at_rest(STANDING), scale) for scale in (1.3, 1.0, 1.0, 1.0)]
+    height = float(at_rest(STANDING).size_m[0, 2] / 2 - at_rest(STANDING).camera_from_object.translation[0] @ TABLE_UP)
+    term = sharing_a_plane(states)
+    assert_close(term.offset_m[0], torch.tensor(height, dtype=torch.float64))
+    assert float(term.offset_m[1]) == pytest.approx(height * 1.3 ** (1 / 3), rel=1e-6)
+    assert 0.2 / np.sqrt(3) < float(term.deviation_m[0]) / height < 0.2
+    prior = SizePriorTerm(State.cat(states).log_size, 25 / 9 * torch.ones(4, 3, 3, dtype=torch.float64))
+    rigid = BeliefTerm(State.cat(states), 1e6 * across_the_line_of_sight(State.cat(states)))
+    found, _ = minimise([term, prior, rigid], State.cat(states), SolverConfig(iterations=60))
+    scale = (found.log_size - at_rest(STANDING).log_size).mean(-1).exp()
+    assert 1.05 < float(scale[0]) < 1.2
+    assert float(scale[1:].max()) < 1.08
+
+
+def across_the_line_of_sight(states: State) -> Tensor:
+    """Information on all but the scale: what an image of an object tells."""
+    along = torch.cat([states.camera_from_object.translation, torch.zeros(4, 3), torch.ones(4, 3)], -1).double()
+    along = along / along.norm(dim=-1, keepdim=True)
+    return torch.eye(9, dtype=torch.float64) - along.unsqueeze(-1) * along.unsqueeze(-2)
+
+
+@pytest.mark.parametrize("alone", ["one", "leaning", "below"])
+def test_who_shares_no_plane_is_left_alone(alone: str) -> None:
+    upside = SE3(torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))[None], torch.zeros(1, 3).double())
+    states = {
+        "one": [at_rest(STANDING)],
+        "leaning": [at_rest(STANDING, tilt=0.7), at_rest(STANDING)],
+        "below": [State(upside @ at_rest(UPSIDE_DOWN).camera_from_object, at_rest(STANDING).log_size)] * 2,
+    }[alone]
+    assert sharing_a_plane(states).deviation_m.isinf().all()
 
 
 @pytest.mark.parametrize("others", [[], [STANDING], [STANDING, STANDING]])

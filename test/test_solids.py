@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from category_pose_ros.geometry import SE3, so3
-from category_pose_ros.geometry.solids import Solid, depth_along, signed_distance, solid_of
+from category_pose_ros.geometry.solids import Solid, depth_along, is_beside_body, signed_distance, solid_of
 
 SIZE = torch.tensor([0.12, 0.08, 0.1], dtype=torch.float64)
 KINDS = list(Solid)
@@ -141,6 +141,18 @@ def test_where_a_ray_meets_the_surface_the_distance_is_zero(
     found, _, _ = signed_distance(kinds(solid), extent, points, object_from_camera.translation)
     assert met.any()
     assert found[met].abs().max() < 1e-7
+
+
+def test_a_mug_has_its_handle_beside_its_body() -> None:
+    """Seen from +y: the body ends at x = 0.02, the handle goes on to 0.06 and is 0.0096 wide."""
+    points = [[0.04, 0.0048, 0.0], [0.04, 0.0148, 0.0], [0.07, 0.0, 0.0], [-0.02, 0.04, 0.0]]
+    assert distance(Solid.VESSEL, points, (0, 1, 0)) == pytest.approx([0, 0.01, 1e3, 0], abs=1e-12)
+    beside = is_beside_body(
+        kinds(Solid.VESSEL, Solid.CYLINDER),
+        torch.tensor([[0.11, 0.08, 0.1]]).expand(2, 3),
+        torch.tensor([[0.04, 0.0, 0.0], [0.0, 0.0, 0.0], [0.04, 0.0, 0.06], [0.2, 0.0, 0.0]]).expand(2, 4, 3),
+    )
+    assert beside.tolist() == [[True, False, False, False], [False] * 4]
 
 
 def test_rays_meet_the_front_of_a_cylinder_and_the_bottom_of_a_vessel() -> None:

@@ -24,9 +24,11 @@ from category_pose_ros.estimation.evidence import Evidence
 from category_pose_ros.estimation.images import Depth
 from category_pose_ros.estimation.state import State
 from category_pose_ros.estimation.terms import DepthTerm, SizePriorTerm
-from category_pose_ros.geometry import SE3, Camera
-from category_pose_ros.geometry.solids import depth_along, solid_of
+from category_pose_ros.geometry import SE3, Camera, so3
+from category_pose_ros.geometry.solids import Solid, body_axis, depth_along, is_beside_body, solid_of
 
+_TURNS_RAD = tuple(math.radians(angle) for angle in (0, -8, 8, -15, 15, -22, 22, -30, 30, -40, 40, -50, 50))
+_CLEARLY = 1.0  # nats of the depth term
 _SCALE_ERROR = 0.1  # standard deviation of the log of a measured scale: the pose that it was measured with errs
 
 
@@ -63,6 +65,12 @@ class DepthConfig:
         "Depth that makes the object larger or smaller than its category by more standard deviations is not believed.",
         minimum=0.1,
         maximum=100.0,
+    )
+    handle_weight: float = setting(
+        10.0,
+        "How often a reading beside the round body of a mug counts: they are few and alone tell its yaw.",
+        minimum=1.0,
+        maximum=1000.0,
     )
     enough_points: int = setting(20, "Readings on an object whose contradiction counts.", minimum=1, maximum=10000)
     doubt: float = setting(
@@ -133,7 +141,7 @@ def depth_term(points: Sequence[DepthPoints], evidence: Sequence[Evidence], keep
 def to_scale(
     state: State, term: DepthTerm, prior: SizePriorTerm, config: DepthConfig
 ) -> tuple[State, DepthTerm, Tensor]:
-    """Hypotheses at the scale that depth gives them.
+    """Hypotheses at the scale that depth gives them, mugs with their handles where depth has them.
 
     Returns:
         The hypotheses, those unchanged for which depth is not believed, the term without the readings
@@ -141,11 +149,13 @@ def to_scale(
         many readings contradict it that it and not depth may be wrong.
     """
     scaled = resolve_scale(state, term)
+    weighed = weigh_handles(scaled, term, config.handle_weight)
+    scaled = turn_to_handles(scaled, weighed)
     believed = is_likely_size(scaled, prior, config.prior_deviations)
     believed &= term.inliers(scaled) >= config.least_inliers
     contradicted = ~believed & ((term.weight > 0).sum(-1) >= config.enough_points)
     trust = torch.where(contradicted, config.doubt, 1.0)
-    return scaled.where(believed, state), replace(term, weight=term.weight * believed.unsqueeze(-1)), trust
+    return scaled.where(believed, state), replace(weighed, weight=weighed.weight * believed.unsqueeze(-1)), trust
 
 
 def resolve_scale(state: State, term: DepthTerm) -> State:
@@ -163,6 +173,36 @@ def resolve_scale(state: State, term: DepthTerm) -> State:
     scale = torch.where(weight.sum(-1) > 0, scale, torch.ones_like(scale)).unsqueeze(-1)
     pose = state.camera_from_object
     return State(SE3(pose.rotation, pose.translation * scale), state.log_size + scale.log())
+
+
+def weigh_handles(state: State, term: DepthTerm, factor: float) -> DepthTerm:
+    """The term with readings beside the round bodies of mugs counted so many times."""
+    points = state.camera_from_object.inverse() @ term.points_camera
+    beside = is_beside_body(term.solid, state.size_m, points)
+    return replace(term, weight=torch.where(beside, factor * term.weight, term.weight))
+
+
+def turn_to_handles(state: State, term: DepthTerm) -> State:
+    """Turn mugs about the axes of their bodies where depth says clearly that the handle is elsewhere.
+
+    The distance to a thin handle has a narrow basin, so the solver alone would not get there.
+    """
+    mugs = torch.nonzero(term.solid == Solid.VESSEL).squeeze(-1)
+    if not len(mugs):
+        return state
+    turns = len(_TURNS_RAD)
+    pose, size_m = state.camera_from_object[mugs], state.size_m[mugs]
+    about_z = pose.rotation.new_tensor([[0.0, 0.0, angle] for angle in _TURNS_RAD])
+    rotation = pose.rotation.unsqueeze(1) @ so3.exp(about_z)  # (M, T, 3, 3)
+    shift = (pose.rotation.unsqueeze(1) - rotation) @ body_axis(size_m)[:, None, :, None]
+    translation = pose.translation.unsqueeze(1) + shift.squeeze(-1)
+    each = mugs.repeat_interleave(turns)
+    turned = State(SE3(rotation.flatten(0, 1), translation.flatten(0, 1)), state.log_size[each])
+    costs = term[each].cost(turned).view(-1, turns)
+    which = (costs + _CLEARLY * (costs.new_tensor(_TURNS_RAD) != 0)).argmin(-1)
+    rows = torch.arange(len(state.log_size), device=each.device)
+    rows[mugs] = len(rows) + turns * torch.arange(len(mugs), device=each.device) + which
+    return State.cat([state, turned])[rows]
 
 
 def is_likely_size(state: State, prior: SizePriorTerm, deviations: float) -> Tensor:

@@ -35,10 +35,17 @@ from category_pose_ros.estimation.evidence import (
     gather_votes,
 )
 from category_pose_ros.estimation.proposals import ProposalConfig, ProposalGrid, log_score, vertex_support
-from category_pose_ros.estimation.resting import Planes, RestingConfig, find_planes, resting_term, shared_up_term
+from category_pose_ros.estimation.resting import (
+    Planes,
+    RestingConfig,
+    find_planes,
+    resting_term,
+    shared_plane_term,
+    shared_up_term,
+)
 from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, linearise, minimise
 from category_pose_ros.estimation.state import Intrinsics, State
-from category_pose_ros.estimation.terms import AxesTerm, BeliefTerm, CorrespondenceTerm, SizePriorTerm
+from category_pose_ros.estimation.terms import AxesTerm, BeliefTerm, CorrespondenceTerm, RestingTerm, SizePriorTerm
 from category_pose_ros.estimation.uncertainty import (
     SystematicConfig,
     pose_covariance,
@@ -242,12 +249,14 @@ class NeuralMeshMethod:
         expected = BeliefTerm(believed, torch.stack([item.information for item in beliefs]).float().to(self._device))
         solver = dataclasses.replace(self._config.solver, iterations=self._config.follow_iterations)
         readings = self._readings(self._scene(frame, camera), camera, evidence)
-        sizes = _size_prior_term(evidence, 1)
-        share = torch.tensor(prior, device=self._device)[:, None, None]
-        sizes = dataclasses.replace(sizes, information=share * sizes.information)
+        sizes, share = _size_prior_term(evidence, 1), torch.tensor(prior, device=self._device)
+        others: list[Term] = [expected]
+        if readings is None and len(beliefs) > 1 and self._config.resting.agree_deg > 0:
+            others.append(self._shared_plane(believed, sizes, share))
+        sizes = dataclasses.replace(sizes, information=share[:, None, None] * sizes.information)
         # Far from what the cells say the robust kernel would drop them all, so it starts where their votes are.
         start = _aimed(believed, evidence)
-        solved = self._solve(evidence, start, sizes, [expected], readings, solver)
+        solved = self._solve(evidence, start, sizes, others, readings, solver)
         answers = self._choose(candidates, evidence, solved)
         strain = (2 * expected.cost(solved.states)).tolist()
         return [self._sighting(answer, row) for answer, row in zip(answers, strain, strict=True)]
@@ -401,7 +410,7 @@ class NeuralMeshMethod:
         return answers
 
     def _agreed(self, answers: list[_Answer]) -> list[_Answer]:
-        """The answers once more, now that each knows what the others say is up.
+        """The answers once more, now that each knows what the others say is up, and where they stand.
 
         What the others say moves an answer but makes it no surer: they err alike.
         """
@@ -414,14 +423,25 @@ class NeuralMeshMethod:
         shared = shared_up_term(
             states, tilt_variance(hessian, states.camera_from_object.rotation), score, self._config.resting
         )
-        own = [*self._image_terms(evidence, 1), _size_prior_term(evidence, 1)]
+        sizes = _size_prior_term(evidence, 1)
+        own = [*self._image_terms(evidence, 1), sizes]
         states, _ = minimise([*own, shared], states, self._config.solver)
+        plane = shared_plane_term(states, shared, sizes.scale_variance, score, self._config.resting)
+        states, _ = minimise([*own, plane], states, self._config.solver)
         curvature = linearise(own, states)
         numbers = torch.arange(len(answers), device=self._device).split(1)
         return [
             dataclasses.replace(answer, state=states[number], curvature=curvature[number])
             for answer, number in zip(answers, numbers, strict=True)
         ]
+
+    def _shared_plane(self, states: State, sizes: SizePriorTerm, share: Tensor) -> RestingTerm:
+        """What the others say about where each stands, counted like the size priors that it comes from."""
+        alike, config = torch.ones_like(share), self._config.resting
+        up = shared_up_term(states, alike, alike, config)
+        plane = shared_plane_term(states, up, sizes.scale_variance, alike, config)
+        told = share * plane.weight * plane.deviation_m.isfinite()
+        return dataclasses.replace(plane, weight=told, deviation_rad=torch.full_like(share, torch.inf))
 
     def _image_terms(self, evidence: list[Evidence], keep: int) -> list[Term]:
         return [

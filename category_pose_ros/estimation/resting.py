@@ -3,12 +3,13 @@
 Objects stand or lie on tables, shelves and floors far more often than not, and depth shows a plane
 far better than the image of an object shows its tilt. A hypothesis that is nearly at rest on a
 plane is drawn to being so (`terms.RestingTerm`); one that is in a hand or leans is left alone.
-Without depth the objects of an image tell each other which way is up.
+Without depth the objects of an image tell each other which way is up, and how far below the camera
+they stand: the size of each is uncertain, but several sizes that err on their own give one plane.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ _REACH = 2  # grid steps between a reading and those that give its normal
 _HYPOTHESES = 100
 _CLEARED = 4  # thicknesses of a found plane within which no other is looked for
 _FARTHEST_M = 100.0  # beyond, nothing is looked for, and some cameras say "no reading"
+_UNEVEN = 0.05  # standard deviation of the log of the camera's height over what objects of one image stand on
 _PARALLEL = 0.9  # least cosine between the normals of a plane and of a reading on it
 
 
@@ -48,8 +50,8 @@ class RestingConfig:
     )
     agree_deg: float = setting(
         15.0,
-        "Without depth: angle up to which objects of an image agree on which way is up, and learn from each other; "
-        "0: they do not.",
+        "Without depth: angle up to which objects of an image agree on which way is up, and learn from each other "
+        "that and how far below the camera they stand; 0: they do not.",
         minimum=0.0,
         maximum=45.0,
     )
@@ -157,6 +159,46 @@ def shared_up_term(state: State, tilt_variance: Tensor, score: Tensor, config: R
         (agrees & known).to(score.dtype),
         (tilt_variance / count.clamp_min(1e-6)).clamp_min(1e-8).sqrt(),
         torch.full_like(score, torch.inf),
+    )
+
+
+def shared_plane_term(
+    state: State, up: RestingTerm, scale_variance: Tensor, score: Tensor, config: RestingConfig
+) -> RestingTerm:
+    """The term that draws N objects of one image to the plane that the others stand on.
+
+    The scale s of an object moves it along its line of sight, and with it the height of the camera
+    over what it stands on, h = s h0. So log h is as uncertain as the log of its size, independently
+    for each object, and their mean is surer than any. An error of the upward direction adds to it,
+    the more the flatter the line of sight is.
+
+    Args:
+        up: of `shared_up_term`; objects without weight there take no part.
+        scale_variance: (N,) of the log of the scale.
+        score: (N,) by which each counts.
+
+    Returns:
+        `up` with the plane of the others; as it is for an object that has no others, or if the
+        camera is not above it.
+    """
+    pose = state.camera_from_object
+    scaled = torch.einsum("ik,jkl->ijl", up.normal, pose.rotation) * state.size_m  # of object j along the normal of i
+    height = 0.5 * scaled.norm(dim=-1) - up.normal @ pose.translation.T  # (N, N) of the camera
+    sine = height / pose.translation.norm(dim=-1)
+    cotangent = (1 - sine.square()).clamp_min(0.0).sqrt() / sine.clamp_min(1e-3)
+    tilted = (np.radians(config.deviation_deg) * cotangent).square()
+    counts = (up.weight > 0) & (up.weight > 0).unsqueeze(-1) & (height > 0)
+    weight = torch.where(counts, score, 0.0) / (scale_variance + tilted + _UNEVEN**2)
+    weight = weight - torch.diag(weight.diagonal())
+    total = weight.sum(-1)
+    known = (total > 0) & counts.diagonal()
+    total = total.clamp_min(1e-6)
+    plane = ((weight * height.clamp_min(1e-6).log()).sum(-1) / total).exp()
+    deviation = plane * (1 / total + tilted.diagonal() + _UNEVEN**2).sqrt()
+    return replace(
+        up,
+        offset_m=torch.where(known, plane, up.offset_m),
+        deviation_m=torch.where(known, deviation, up.deviation_m),
     )
 
 

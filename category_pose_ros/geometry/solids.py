@@ -27,16 +27,23 @@ class Solid(enum.IntEnum):
 
     BOX = 0
     CYLINDER = 1  # elliptic, upright, closed: bottle, can
-    VESSEL = 2  # round, as wide as the box along y, at its -x side, open at the top: mug without its handle
+    VESSEL = 2  # round, as wide as the box along y, at its -x side, open at the top, a slab for the handle: mug
     BOWL = 3  # lower half of an ellipsoid, a shell that is open at the top
     HINGE = 4  # the bottom of the box and its back, at -x: laptop
     CAR = 5  # two boxes: from the wheels to hood and belt line, and the cabin above
 
 
 _SOLIDS = {"bowl": Solid.BOWL, "car": Solid.CAR, "laptop": Solid.HINGE, "mug": Solid.VESSEL}
-# Places of the faces of the two boxes of a car, as shares of the extents from the centre out: at -x, -y, -z,
-# +x, +y, +z. Slanting screens are taken at half their height. A mean of the usual body styles.
-_CAR_BOXES = ((0.5, 0.5, 0.5, 0.5, 0.5, 0.12), (0.4, 0.44, -0.12, 0.14, 0.44, 0.5))
+# Places of the faces of two boxes, as shares of the extents from the centre out: at -x, -y, -z, +x, +y, +z.
+_WHOLE = (0.5, 0.5, 0.5, 0.5, 0.5, 0.5)
+_BOXES = {
+    # Slanting screens are taken at half their height. A mean of the usual body styles.
+    Solid.CAR: ((0.5, 0.5, 0.5, 0.5, 0.5, 0.12), (0.4, 0.44, -0.12, 0.14, 0.44, 0.5)),
+    # Bottom and top of the round body, and the handle, which alone tells the yaw of a mug.
+    Solid.VESSEL: (_WHOLE, (0.5, 0.06, 0.3, 0.5, 0.06, 0.4)),
+}
+_NEAREST_HANDLE, _FARTHEST_HANDLE = 1.12, 2.5  # in radii of the body: beside it, and still of the mug
+_HANDLE = 1  # the second box of a VESSEL; at -x it ends where the body does, an extent along y from the box's -x
 
 
 def solid_of(category: str) -> Solid:
@@ -69,11 +76,16 @@ def signed_distance(
         (B, N, 3) and by the log of the extents (B, N, 3).
     """
     from_inside = _is_open(solid) & (viewpoint[:, 2] > size_m[:, 2] / 2)  # (B,)
-    flat, flat_by_point, flat_by_log_size = _nearest_flat_face(solid, size_m, points_object, viewpoint, from_inside)
+    # Of each of two boxes (B, K, N), and of one round side (B, N).
+    flat, flat_by_point, flat_by_log_size = _flat_faces(solid, size_m, points_object, viewpoint, from_inside)
     side, side_by_point, side_by_log_size = _round_side(solid, size_m, points_object, viewpoint, from_inside)
-    is_side = ~_is_flat(solid).unsqueeze(-1) & (side > flat)  # (B, N)
-    distance = torch.where(is_side, side, flat)
-    is_side = is_side.unsqueeze(-1)
+    is_side = ~_is_flat(solid)[:, None, None] & (side.unsqueeze(1) > flat)
+    is_side[:, _HANDLE] &= (solid != Solid.VESSEL).unsqueeze(-1)  # the handle is beside the round body, not in it
+    distance, box = torch.where(is_side, side.unsqueeze(1), flat).min(1)  # of two boxes the nearer counts
+    is_side = is_side.gather(1, box.unsqueeze(1)).squeeze(1).unsqueeze(-1)
+    box = box[:, None, :, None].expand(-1, -1, -1, 3)
+    flat_by_point = flat_by_point.gather(1, box).squeeze(1)
+    flat_by_log_size = flat_by_log_size.gather(1, box).squeeze(1)
     by_point = torch.where(is_side, side_by_point, flat_by_point)
     return distance, by_point, torch.where(is_side, side_by_log_size, flat_by_log_size)
 
@@ -94,12 +106,30 @@ def depth_along(solid: Tensor, size_m: Tensor, camera_from_object: SE3, rays: Te
     direction = rays @ camera_from_object.rotation
     direction = torch.where(direction.abs() < _TINY, torch.full_like(direction, _TINY), direction)
     one = _depth_of_one(solid, size_m, viewpoint, direction)
-    two = _depth_of_boxes(_planes(solid, size_m), viewpoint, direction)
-    return torch.where((solid == Solid.CAR).unsqueeze(-1), two, one)
+    planes = _planes(solid, size_m).sum(-1)
+    two = _depth_of_boxes(planes, viewpoint, direction)
+    with_handle = torch.fmin(one, _depth_of_boxes(planes[:, 1:], viewpoint, direction))
+    found = torch.where((solid == Solid.VESSEL).unsqueeze(-1), with_handle, one)
+    return torch.where((solid == Solid.CAR).unsqueeze(-1), two, found)
+
+
+def body_axis(size_m: Tensor) -> Tensor:
+    """Where the axis of the body of a VESSEL is at the height of the box's centre, (B, 3) in the object frame."""
+    zero = torch.zeros_like(size_m[:, 0])
+    return torch.stack([(size_m[:, 1] - size_m[:, 0]) / 2, zero, zero], dim=-1)
+
+
+def is_beside_body(solid: Tensor, size_m: Tensor, points_object: Tensor) -> Tensor:
+    """Which points (B, N) are beside the body of a VESSEL, between its bottom and top, where its handle may be."""
+    radius = size_m[:, 1:2] / 2
+    across = points_object - body_axis(size_m).unsqueeze(1)
+    rho = across[..., :2].norm(dim=-1) / radius
+    beside = (rho > _NEAREST_HANDLE) & (rho < _FARTHEST_HANDLE) & (across[..., 2].abs() < size_m[:, 2:] / 2)
+    return beside & (solid == Solid.VESSEL).unsqueeze(-1)
 
 
 def _depth_of_one(solid: Tensor, size_m: Tensor, viewpoint: Tensor, direction: Tensor) -> Tensor:
-    """Where rays meet any solid but a CAR, as multiples (B, N) of their directions; NaN where they miss."""
+    """Where rays meet any solid but a CAR or a handle, as multiples (B, N) of themselves; NaN where they miss."""
     centre, half = _body(solid, size_m)
     origin = (viewpoint - centre.unsqueeze(1)) / half.unsqueeze(1)  # (B, 1, 3) in half extents
     direction = direction / half.unsqueeze(1)
@@ -127,8 +157,9 @@ def _depth_of_boxes(planes: Tensor, viewpoint: Tensor, direction: Tensor) -> Ten
     origin, along = viewpoint.unsqueeze(1), direction.unsqueeze(1)
     one, other = (low - origin) / along, (high - origin) / along
     entry, leave = torch.minimum(one, other).amax(-1), torch.maximum(one, other).amin(-1)  # (B, K, N)
-    inside = ((entry <= 0) & (leave > 0)).any(1)
-    first = entry.masked_fill((entry >= leave) | (entry <= 0), torch.inf).amin(1)
+    empty = (low >= high).any(-1)  # a handle where the box of a mug is not longer than wide
+    inside = ((entry <= 0) & (leave > 0) & ~empty).any(1)
+    first = entry.masked_fill((entry >= leave) | (entry <= 0) | empty, torch.inf).amin(1)
     return first.masked_fill(inside | first.isinf(), torch.nan)
 
 
@@ -162,48 +193,52 @@ def _about_side(solid: Tensor, scaled: Tensor, top: float) -> Tensor:
 
 def _body(solid: Tensor, size_m: Tensor) -> tuple[Tensor, Tensor]:
     """Centre and half extents (B, 3) of the solids."""
-    x, y, _ = size_m.unbind(-1)
-    vessel = solid == Solid.VESSEL
-    zero = torch.zeros_like(x)
-    centre = torch.stack([torch.where(vessel, (y - x) / 2, zero), zero, zero], dim=-1)
-    half = torch.stack([torch.where(vessel, y, x), y, size_m[..., 2]], dim=-1) / 2
-    return centre, half
+    vessel = (solid == Solid.VESSEL).unsqueeze(-1)
+    axis = body_axis(size_m)
+    as_wide = size_m[..., [1, 1, 2]]
+    return torch.where(vessel, axis, torch.zeros_like(axis)), torch.where(vessel, as_wide, size_m) / 2
 
 
-def _nearest_flat_face(
+def _flat_faces(
     solid: Tensor, size_m: Tensor, points_object: Tensor, viewpoint: Tensor, from_inside: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Largest distance to the flat faces, bottom and top and those of a box's sides, and its derivatives.
+    """Largest distance (B, K, N) to the flat faces of each box, and its derivatives (B, K, N, 3).
 
-    Of two boxes the nearer one counts.
+    Those are bottom and top of a round body, and also the sides of a box.
     """
     unit = torch.eye(3, dtype=points_object.dtype, device=points_object.device)
     normals = torch.cat([-unit, unit])  # (F, 3)
-    planes = _planes(solid, size_m)  # (B, K, F)
+    by_log_size = _planes(solid, size_m)  # (B, K, F, 3)
+    planes = by_log_size.sum(-1)
     distance = (points_object @ normals.T).unsqueeze(1) - planes.unsqueeze(2)  # (B, K, N, F)
     is_side, is_top, is_bottom = normals[:, 2] == 0, normals[:, 2] > 0, normals[:, 2] < 0
     kind = solid[:, None, None, None]
+    is_handle = (kind == Solid.VESSEL) & (torch.arange(2, device=solid.device) == _HANDLE)[:, None, None]
     is_plate = is_bottom | (normals[:, 0] < 0)
-    absent = (is_side & ~_is_flat(kind)) | (is_bottom & (kind == Solid.BOWL))
-    opening = (is_top & _is_open(kind)) | (~is_plate & (kind == Solid.HINGE))
+    absent = (is_side & ~_is_flat(kind) & ~is_handle) | (is_bottom & (kind == Solid.BOWL))
+    opening = (is_top & _is_open(kind) & ~is_handle) | (~is_plate & (kind == Solid.HINGE))
     absent = absent | (opening & (distance < 0))
     facing = ((viewpoint @ normals.T).unsqueeze(1) > planes).unsqueeze(2)  # (B, K, 1, F)
-    seen = facing | from_inside[:, None, None, None] | (is_plate & (kind == Solid.HINGE))
-    # Behind a hidden face of one of a car's boxes the other box begins.
-    margin = torch.where(solid == Solid.CAR, 0.0, _BEHIND * size_m.norm(dim=-1))[:, None, None, None]
+    inside = from_inside[:, None, None, None] & ~is_handle
+    seen = facing | inside | (is_plate & (kind == Solid.HINGE))
+    margin = _margin(solid, size_m)[:, None, None, None]
     of_box, face = _of_seen(distance, seen, margin).masked_fill(absent, -_FAR_M).max(-1)  # (B, K, N)
-    nearest, box = of_box.min(1, keepdim=True)
-    face = face.gather(1, box).squeeze(1)  # (B, N)
-    row = torch.arange(len(planes), device=planes.device).unsqueeze(-1)
-    plane = planes[row, box.squeeze(1), face]
-    return nearest.squeeze(1), normals[face], -plane.unsqueeze(-1) * normals[face].abs()
+    return of_box, normals[face], -by_log_size.gather(2, face.unsqueeze(-1).expand(-1, -1, -1, 3))
 
 
 def _planes(solid: Tensor, size_m: Tensor) -> Tensor:
-    """Distance of the faces at -x, -y, -z, +x, +y, +z from the centre, (B, K, 6); K boxes, both one but for a CAR."""
-    shares = torch.full((1, len(_CAR_BOXES), 6), 0.5, dtype=size_m.dtype, device=size_m.device)
-    shares = torch.where((solid == Solid.CAR)[:, None, None], shares.new_tensor(_CAR_BOXES), shares)
-    return shares * torch.cat([size_m, size_m], -1).unsqueeze(1)
+    """What each extent adds to the distance of the faces at -x, -y, -z, +x, +y, +z from the centre, (B, K, 6, 3).
+
+    K boxes, both the whole one unless named. It is also the derivative by the log of the extents.
+    """
+    along = torch.eye(3, dtype=size_m.dtype, device=size_m.device).repeat(2, 1)  # (F, 3)
+    shares = 0.5 * along.expand(1, 2, 6, 3)
+    for kind, places in _BOXES.items():
+        boxes = along.new_tensor(places).unsqueeze(-1) * along  # (K, F, 3)
+        if kind is Solid.VESSEL:
+            boxes[_HANDLE, 0, 1] = -1.0
+        shares = torch.where((solid == kind)[:, None, None, None], boxes, shares)
+    return shares * size_m[:, None, None]
 
 
 def _round_side(
@@ -228,7 +263,7 @@ def _round_side(
     # The tangent at the direction of the point has the viewpoint in front of it.
     eye = _about_side(solid, ((viewpoint - centre) / half).unsqueeze(-2), 1.0)
     seen = ((scaled * eye).sum(-1) > rho) | from_inside.unsqueeze(-1)
-    return _of_seen(distance, seen, _BEHIND * size_m.norm(dim=-1, keepdim=True)), by_point, by_log_size
+    return _of_seen(distance, seen, _margin(solid, size_m).unsqueeze(-1)), by_point, by_log_size
 
 
 def _of_vessel(size_m: Tensor, by_point: Tensor, by_log_half: Tensor) -> Tensor:
@@ -237,6 +272,15 @@ def _of_vessel(size_m: Tensor, by_point: Tensor, by_log_half: Tensor) -> Tensor:
     by_log_x = shift * size_m[:, None, 0]
     by_log_y = by_log_half[..., :2].sum(-1) - shift * size_m[:, None, 1]
     return torch.stack([by_log_x, by_log_y, by_log_half[..., 2]], dim=-1)
+
+
+def _margin(solid: Tensor, size_m: Tensor) -> Tensor:
+    """How far out behind a hidden face something is still of the object, (B,) metres.
+
+    Behind one of a car's boxes the other begins, behind the body of a VESSEL its handle.
+    """
+    margin = _BEHIND * size_m.norm(dim=-1)
+    return torch.where((solid == Solid.CAR) | (solid == Solid.VESSEL), torch.zeros_like(margin), margin)
 
 
 def _of_seen(distance: Tensor, seen: Tensor, margin: Tensor) -> Tensor:

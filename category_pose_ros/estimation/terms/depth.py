@@ -36,6 +36,11 @@ class DepthTerm:
     weight: Tensor
     scale: float
 
+    def __getitem__(self, index: Tensor) -> DepthTerm:
+        """The term of some of the hypotheses."""
+        readings = self.points_camera[index], self.deviation_m[index], self.weight[index]
+        return DepthTerm(self.solid[index], *readings, self.scale)
+
     def linearise(self, state: State) -> Linearised:
         distance, by_point, by_log_size = self._distance(state)
         residual = distance / self.deviation_m

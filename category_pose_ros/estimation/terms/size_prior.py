@@ -28,6 +28,11 @@ class SizePriorTerm:
     mean: Tensor
     information: Tensor
 
+    @property
+    def scale_variance(self) -> Tensor:
+        """(B,) of the log of the scale of an object whose proportions are known; infinite without information."""
+        return 1 / self.information.sum((-1, -2))
+
     def linearise(self, state: State) -> Linearised:
         residual = (state.log_size - self.mean).unsqueeze(-1)  # (B, 3, 1)
         pull = self.information @ residual
