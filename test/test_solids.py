@@ -37,7 +37,8 @@ def test_solid_of_category() -> None:
         "bowl": Solid.BOWL,
         "laptop": Solid.HINGE,
         "car": Solid.CAR,
-        "camera": Solid.BOX,
+        "camera": Solid.CAMERA,
+        "chair": Solid.BOX,
     }
     assert {name: solid_of(name) for name in expected} == expected
 
@@ -141,6 +142,13 @@ def test_where_a_ray_meets_the_surface_the_distance_is_zero(
     found, _, _ = signed_distance(kinds(solid), extent, points, object_from_camera.translation)
     assert met.any()
     assert found[met].abs().max() < 1e-7
+
+
+def test_a_camera_is_a_lens_on_a_body() -> None:
+    """The front of the body is at x = 0.012, the end of the lens at 0.06 and its side at y = 0.0176."""
+    surface = [[0.012, 0.03, 0], [0.06, 0, 0], [0.04, 0.0176, 0], [0, 0.04, 0], [0.04, 0, 0.022]]
+    assert distance(Solid.CAMERA, surface, (1, 1, 1)) == pytest.approx([0] * 5, abs=1e-12)
+    assert distance(Solid.CAMERA, [[0.03, 0.03, 0], [0.05, 0, 0]], (1, 0, 0)) == pytest.approx([0.018, -0.01])
 
 
 def test_a_mug_has_its_handle_beside_its_body() -> None:

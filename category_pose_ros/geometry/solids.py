@@ -31,14 +31,23 @@ class Solid(enum.IntEnum):
     BOWL = 3  # lower half of an ellipsoid, a shell that is open at the top
     HINGE = 4  # the bottom of the box and its back, at -x: laptop
     CAR = 5  # two boxes: from the wheels to hood and belt line, and the cabin above
+    CAMERA = 6  # two boxes: the body, and the lens in front of it, at +x
 
 
-_SOLIDS = {"bowl": Solid.BOWL, "car": Solid.CAR, "laptop": Solid.HINGE, "mug": Solid.VESSEL}
+_SOLIDS = {
+    "bowl": Solid.BOWL,
+    "camera": Solid.CAMERA,
+    "car": Solid.CAR,
+    "laptop": Solid.HINGE,
+    "mug": Solid.VESSEL,
+}
 # Places of the faces of two boxes, as shares of the extents from the centre out: at -x, -y, -z, +x, +y, +z.
 _WHOLE = (0.5, 0.5, 0.5, 0.5, 0.5, 0.5)
 _BOXES = {
     # Slanting screens are taken at half their height. A mean of the usual body styles.
     Solid.CAR: ((0.5, 0.5, 0.5, 0.5, 0.5, 0.12), (0.4, 0.44, -0.12, 0.14, 0.44, 0.5)),
+    # Medians over the procedural family. Lenses are of all lengths: the front of the body is a centimetre off.
+    Solid.CAMERA: ((0.5, 0.5, 0.5, 0.1, 0.5, 0.45), (-0.1, 0.22, 0.36, 0.5, 0.22, 0.22)),
     # Bottom and top of the round body, and the handle, which alone tells the yaw of a mug.
     Solid.VESSEL: (_WHOLE, (0.5, 0.06, 0.3, 0.5, 0.06, 0.4)),
 }
@@ -110,7 +119,7 @@ def depth_along(solid: Tensor, size_m: Tensor, camera_from_object: SE3, rays: Te
     two = _depth_of_boxes(planes, viewpoint, direction)
     with_handle = torch.fmin(one, _depth_of_boxes(planes[:, 1:], viewpoint, direction))
     found = torch.where((solid == Solid.VESSEL).unsqueeze(-1), with_handle, one)
-    return torch.where((solid == Solid.CAR).unsqueeze(-1), two, found)
+    return torch.where(_is_two_boxes(solid).unsqueeze(-1), two, found)
 
 
 def body_axis(size_m: Tensor) -> Tensor:
@@ -129,7 +138,7 @@ def is_beside_body(solid: Tensor, size_m: Tensor, points_object: Tensor) -> Tens
 
 
 def _depth_of_one(solid: Tensor, size_m: Tensor, viewpoint: Tensor, direction: Tensor) -> Tensor:
-    """Where rays meet any solid but a CAR or a handle, as multiples (B, N) of themselves; NaN where they miss."""
+    """Where rays meet any solid but two boxes or a handle, as multiples (B, N) of themselves; NaN where they miss."""
     centre, half = _body(solid, size_m)
     origin = (viewpoint - centre.unsqueeze(1)) / half.unsqueeze(1)  # (B, 1, 3) in half extents
     direction = direction / half.unsqueeze(1)
@@ -168,7 +177,11 @@ def _is_open(solid: Tensor) -> Tensor:
 
 
 def _is_flat(solid: Tensor) -> Tensor:
-    return (solid == Solid.BOX) | (solid == Solid.HINGE) | (solid == Solid.CAR)
+    return (solid == Solid.BOX) | (solid == Solid.HINGE) | _is_two_boxes(solid)
+
+
+def _is_two_boxes(solid: Tensor) -> Tensor:
+    return (solid == Solid.CAR) | (solid == Solid.CAMERA)
 
 
 def _is_plate(axis: Tensor, inwards: Tensor) -> Tensor:
@@ -277,10 +290,10 @@ def _of_vessel(size_m: Tensor, by_point: Tensor, by_log_half: Tensor) -> Tensor:
 def _margin(solid: Tensor, size_m: Tensor) -> Tensor:
     """How far out behind a hidden face something is still of the object, (B,) metres.
 
-    Behind one of a car's boxes the other begins, behind the body of a VESSEL its handle.
+    Behind one of two boxes the other begins, behind the body of a VESSEL its handle.
     """
     margin = _BEHIND * size_m.norm(dim=-1)
-    return torch.where((solid == Solid.CAR) | (solid == Solid.VESSEL), torch.zeros_like(margin), margin)
+    return torch.where(_is_two_boxes(solid) | (solid == Solid.VESSEL), torch.zeros_like(margin), margin)
 
 
 def _of_seen(distance: Tensor, seen: Tensor, margin: Tensor) -> Tensor:
