@@ -128,8 +128,8 @@ def test_nothing_measured_changes_nothing(shape: str) -> None:
     if shape == "elsewhere":
         depth[:4, :4] = 1.0
     start = hypotheses(1.2, 0.8)
-    scaled, term, trust = to_scale(start, readings(depth), prior(), CONFIG)
-    assert torch.equal(trust, torch.ones(2))
+    scaled, term, contradicted = to_scale(start, readings(depth), prior(), CONFIG)
+    assert torch.equal(contradicted, torch.zeros(2))
     assert torch.equal(scaled.camera_from_object.matrix(), start.camera_from_object.matrix())
     assert (term.weight == 0).all()
 
@@ -162,8 +162,8 @@ def test_sparse_readings_are_used_in_full() -> None:
     sparse = np.where(np.random.default_rng(0).random(depth.shape) < 0.005, depth, np.float32(0))
     term = readings(sparse)
     assert 5 < int((term.weight[0] > 0).sum()) < 40
-    scaled, term, trust = to_scale(hypotheses(1.2, 0.8), term, prior(), CONFIG)
-    assert torch.equal(trust, torch.ones(2))
+    scaled, term, contradicted = to_scale(hypotheses(1.2, 0.8), term, prior(), CONFIG)
+    assert torch.equal(contradicted, torch.zeros(2))
     assert (term.weight.sum(-1) > 0).all()
     assert_close(distances(scaled), torch.full((2,), TRUE_M), atol=0.01, rtol=0)
 
@@ -173,8 +173,8 @@ def test_noise_is_measured_and_widens_the_tolerance() -> None:
     noisy = depth + np.random.default_rng(0).normal(0, 0.05, depth.shape).astype(np.float32)
     assert float(readings(noisy).deviation_m[0, 0]) == pytest.approx(0.05, rel=0.15)
     assert float(readings(depth).deviation_m[0, 0]) < 0.01
-    scaled, term, trust = to_scale(hypotheses(1.2, 0.8), readings(noisy), prior(), CONFIG)
-    assert torch.equal(trust, torch.ones(2))
+    scaled, term, contradicted = to_scale(hypotheses(1.2, 0.8), readings(noisy), prior(), CONFIG)
+    assert torch.equal(contradicted, torch.zeros(2))
     assert (term.weight.sum(-1) > 0).all()
     assert_close(distances(scaled), torch.full((2,), TRUE_M), atol=0.03, rtol=0)
 
@@ -183,8 +183,8 @@ def test_noise_is_measured_and_widens_the_tolerance() -> None:
 def test_depth_that_makes_the_object_absurdly_large_or_small_is_not_believed(factor: float) -> None:
     start = hypotheses(1.0, 1.1)
     depth = depth_image(object_state()) * np.float32(factor)
-    scaled, term, trust = to_scale(start, readings(depth), prior(), CONFIG)
-    assert torch.equal(trust, torch.full((2,), CONFIG.doubt))
+    scaled, term, contradicted = to_scale(start, readings(depth), prior(), CONFIG)
+    assert torch.equal(contradicted, torch.ones(2))
     assert (term.weight == 0).all()
     assert torch.equal(scaled.log_size, start.log_size)
 
@@ -193,8 +193,8 @@ def test_depth_that_has_another_shape_is_not_believed() -> None:
     """A ramp that crosses the object and half a metre on each side of it."""
     depth = depth_image(object_state())
     ramp = np.linspace(0.2, 1.0, depth.shape[0], dtype=np.float32)[:, None] + 0 * depth
-    _, term, trust = to_scale(hypotheses(1.0, 1.0), readings(ramp), prior(), CONFIG)
-    assert torch.equal(trust, torch.full((2,), CONFIG.doubt))
+    _, term, contradicted = to_scale(hypotheses(1.0, 1.0), readings(ramp), prior(), CONFIG)
+    assert torch.equal(contradicted, torch.ones(2))
     assert (term.weight == 0).all()
 
 
@@ -203,16 +203,16 @@ def test_a_few_readings_that_contradict_an_object_do_not_make_it_doubtful() -> N
     few = np.where(np.random.default_rng(0).random(depth.shape) < 0.003, depth, np.float32(0))
     seen = readings(few)
     assert CONFIG.least_points <= int((seen.weight[0] > 0).sum()) < CONFIG.enough_points
-    _, term, trust = to_scale(hypotheses(1.0, 1.0), seen, prior(), CONFIG)
+    _, term, contradicted = to_scale(hypotheses(1.0, 1.0), seen, prior(), CONFIG)
     assert (term.weight == 0).all()
-    assert torch.equal(trust, torch.ones(2))
+    assert torch.equal(contradicted, torch.zeros(2))
 
 
 def test_a_prior_without_information_believes_any_scale() -> None:
     nothing = SizePriorTerm(prior().mean, torch.zeros(2, 3, 3))
     depth = depth_image(object_state()) * np.float32(3.0)
-    _, term, trust = to_scale(hypotheses(1.0, 1.0), readings(depth), nothing, CONFIG)
-    assert torch.equal(trust, torch.ones(2))
+    _, term, contradicted = to_scale(hypotheses(1.0, 1.0), readings(depth), nothing, CONFIG)
+    assert torch.equal(contradicted, torch.zeros(2))
     assert (term.weight.sum(-1) > 0).all()
 
 

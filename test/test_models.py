@@ -188,7 +188,7 @@ def test_nothing_is_unpickled(saved: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_another_format_version_is_refused(saved: Path) -> None:
     rewrite(saved, lambda header: header.update(format_version=99))
-    refused(saved, "has format version 99, expected 3")
+    refused(saved, "has format version 99, expected 4")
 
 
 @pytest.mark.parametrize(

@@ -38,16 +38,26 @@ def test_the_score_is_one_half_where_the_weights_say_so() -> None:
     assert weights.score(Signs.of(0.3, 0.6)) == pytest.approx(0.5)
 
 
+def test_what_depth_says_counts_where_there_is_depth() -> None:
+    weights = ScoreWeights(support=2.0, presence=-1.0, rests=1.0, contradicted=-2.0, bias=1.0)
+    rests, nothing, floats = (weights.score(Signs.of(0.3, 0.6, rests)) for rests in (1.0, 0.0, -1.0))
+    assert rests > nothing > floats
+    assert nothing == weights.score(Signs.of(0.3, 0.6))
+    assert weights.score(Signs.of(0.3, 0.6, 1.0, 1.0)) < rests
+
+
 def judged(category: str, weights: ScoreWeights, count: int, seed: int) -> list[Judged]:
-    """Answers that are right as often as the weights say."""
+    """Answers that are right as often as the weights say; half of them with depth."""
     rng = np.random.default_rng(seed)
-    signs = [Signs(*row) for row in rng.uniform([-4.0, -2.0], [-0.5, 0.0], (count, 2)).tolist()]
+    seen = rng.uniform([-4.0, -2.0], [-0.5, 0.0], (count, 2))
+    depth = np.stack([rng.choice([-1.0, 1.0], count), rng.random(count) < 0.3], -1) * (rng.random(count) < 0.5)[:, None]
+    signs = [Signs(*row) for row in np.concatenate([seen, depth], -1).tolist()]
     return [Judged(category, item, bool(rng.random() < weights.score(item))) for item in signs]
 
 
 def test_a_fit_finds_how_often_answers_are_right_in_each_category() -> None:
-    true = {"can": ScoreWeights(3.0, -1.0, 5.0), "mug": ScoreWeights(3.0, -1.0, 8.0)}
-    answers = [item for seed, name in enumerate(true) for item in judged(name, true[name], 3000, seed)]
+    true = {"can": ScoreWeights(3.0, -1.0, 1.0, -1.0, 5.0), "mug": ScoreWeights(3.0, -1.0, 0.5, -2.0, 8.0)}
+    answers = [item for seed, name in enumerate(true) for item in judged(name, true[name], 12000, seed)]
     found = fit_scores(answers, ("can", "mug"))
     for name, weights in true.items():
         for item in judged(name, weights, 200, 9):
@@ -55,7 +65,7 @@ def test_a_fit_finds_how_often_answers_are_right_in_each_category() -> None:
 
 
 def test_a_category_without_answers_takes_what_the_others_have_in_common() -> None:
-    found = fit_scores(judged("can", ScoreWeights(3.0, 0.0, 5.0), 2000, 0), ("can", "mug"))
+    found = fit_scores(judged("can", ScoreWeights(3.0, 0.0, bias=5.0), 2000, 0), ("can", "mug"))
     signs = Signs.of(0.3, 0.5)
     assert found["mug"].score(signs) == pytest.approx(found["can"].score(signs), abs=0.1)
 
@@ -68,17 +78,17 @@ def test_answers_of_one_kind_tell_nothing(is_right: bool) -> None:
 
 
 class ScriptedMethod:
-    """Sees a mug where one is, well supported, and a can where none is, badly."""
+    """Sees a mug where one is, well supported, and a can where none is, badly and at rest on nothing."""
 
     def __init__(self, *_: object) -> None:
         pass
 
     def weigh(self, frame: Frame) -> list[tuple[ObjectEstimate, Signs]]:
-        assert frame.depth is None
+        rests = 0.0 if frame.depth is None else 1.0
         size_m, nothing = np.array([0.12, 0.08, 0.1]), np.zeros((6, 6))
         return [
-            (ObjectEstimate("mug", at(0.05), size_m, 0.9, 1.0, nothing), Signs.of(0.5, 0.9)),
-            (ObjectEstimate("can", at(-0.2), size_m, 0.9, 1.0, nothing), Signs.of(0.05, 0.3)),
+            (ObjectEstimate("mug", at(0.05), size_m, 0.9, 1.0, nothing), Signs.of(0.5, 0.9, rests)),
+            (ObjectEstimate("can", at(-0.2), size_m, 0.9, 1.0, nothing), Signs.of(0.05, 0.3, -rests)),
         ]
 
 
@@ -111,6 +121,7 @@ def test_calibrate_writes_a_model_whose_scores_are_chances(
     can, mug = load_model(tmp_path / "new.safetensors").meshes.infos
     assert mug.score.score(Signs.of(0.5, 0.9)) > 0.7
     assert can.score.score(Signs.of(0.05, 0.3)) < 0.3
+    assert can.score.rests > 0  # the two differ so, once with depth
 
 
 def test_calibrate_says_when_the_data_sets_tell_nothing(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def calibrate(model: Path, datasets: Sequence[Path], output: Path) -> None:
 
     Right is an answer that speaks of an object of its category, with its rotation within 30 degrees. DATASETS are
     as for `evaluate`, folders of images without any object among them; none of them should be evaluated on
-    afterwards. Depth is not used. Prints by score how many answers were right.
+    afterwards. What has depth is judged with and without it. Prints by score how many answers were right.
     """
     with about("MODEL"):
         loaded = load_model(model)
@@ -47,12 +47,19 @@ def calibrate(model: Path, datasets: Sequence[Path], output: Path) -> None:
     names = loaded.meshes.names
     method = NeuralMeshMethod(loaded, names, torch.device("cpu"), NeuralMeshConfig())
     frames = tqdm(itertools.chain(*opened), total=sum(map(len, opened)), unit="image", desc="judging", disable=None)
-    answers = [answer for frame in without_depth(frames) for answer in _judged(method, frame)]
+    answers = [answer for frame in _with_and_without_depth(frames) for answer in _judged(method, frame)]
     with about("DATASETS"):
         scores = fit_scores(answers, names)
     save_model(output, _with_scores(loaded, scores))
     click.echo(aligned(_reliability(answers, scores)))
     click.echo(f"wrote {output}")
+
+
+def _with_and_without_depth(frames: Iterable[AnnotatedFrame]) -> Iterator[AnnotatedFrame]:
+    for frame in frames:
+        yield from without_depth([frame])
+        if frame.frame.depth is not None:
+            yield frame
 
 
 def _judged(method: NeuralMeshMethod, annotated: AnnotatedFrame) -> Iterator[Judged]:

@@ -73,9 +73,6 @@ class DepthConfig:
         maximum=1000.0,
     )
     enough_points: int = setting(20, "Readings on an object whose contradiction counts.", minimum=1, maximum=10000)
-    doubt: float = setting(
-        0.6, "Factor of an object's score where enough depth contradicts it.", minimum=0.0, maximum=1.0
-    )
 
     def __post_init__(self) -> None:
         validate(self)
@@ -145,8 +142,8 @@ def to_scale(
 
     Returns:
         The hypotheses, those unchanged for which depth is not believed, the term without the readings
-        of these, and by how much (B,) each hypothesis itself is still believed: 1, or less where so
-        many readings contradict it that it and not depth may be wrong.
+        of these, and 1 (B,) for each hypothesis that so many readings contradict that it and not depth
+        may be wrong, else 0.
     """
     scaled = resolve_scale(state, term)
     weighed = weigh_handles(scaled, term, config.handle_weight)
@@ -154,8 +151,8 @@ def to_scale(
     believed = is_likely_size(scaled, prior, config.prior_deviations)
     believed &= term.inliers(scaled) >= config.least_inliers
     contradicted = ~believed & ((term.weight > 0).sum(-1) >= config.enough_points)
-    trust = torch.where(contradicted, config.doubt, 1.0)
-    return scaled.where(believed, state), replace(weighed, weight=weighed.weight * believed.unsqueeze(-1)), trust
+    kept = replace(weighed, weight=weighed.weight * believed.unsqueeze(-1))
+    return scaled.where(believed, state), kept, contradicted.to(term.weight.dtype)
 
 
 def resolve_scale(state: State, term: DepthTerm) -> State:

@@ -105,15 +105,16 @@ class _Answer:
     support: float
     presence: float
     log_score: float
-    trust: float  # 1, or less where depth contradicts it
+    rests: float  # as in Signs
+    contradicted: float
 
     @property
     def signs(self) -> Signs:
-        return Signs.of(self.support, self.presence)
+        return Signs.of(self.support, self.presence, self.rests, self.contradicted)
 
     @property
     def score(self) -> float:
-        return self.trust * self.evidence.table.score.score(self.signs)
+        return self.evidence.table.score.score(self.signs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,14 +140,14 @@ class _Solved:
     Attributes:
         states: of all objects, as many for each.
         curvature: of all terms there.
-        trust: (B,) 1, or less where depth contradicts a hypothesis.
-        log_odds: (B,) of how it rests, in favour of each.
+        rests: (B,) 1 at rest on a plane, -1 on none of those that there are, 0 without any.
+        contradicted: (B,) 1 where many depth readings contradict a hypothesis.
     """
 
     states: State
     curvature: Linearised
-    trust: Tensor
-    log_odds: Tensor
+    rests: Tensor
+    contradicted: Tensor
 
 
 class NeuralMeshMethod:
@@ -381,17 +382,17 @@ class NeuralMeshMethod:
         keep = len(start.log_size) // len(evidence)
         terms: list[Term] = [*self._image_terms(evidence, keep), prior, *others]
         states, curvature = minimise(terms, start, solver)
-        trust, log_odds = torch.ones_like(curvature.cost), torch.zeros_like(curvature.cost)
+        rests = contradicted = torch.zeros_like(curvature.cost)
         if readings is not None:
             term = measured.depth_term(readings.points, evidence, keep, self._config.depth.robust)
-            states, term, trust = measured.to_scale(states, term, prior, self._config.depth)
+            states, term, contradicted = measured.to_scale(states, term, prior, self._config.depth)
             terms.append(term)
             if len(readings.planes):
-                rests = resting_term(states, readings.planes, self._config.resting)
-                terms.append(rests)
-                log_odds = self._config.resting.log_odds * rests.weight
+                resting = resting_term(states, readings.planes, self._config.resting)
+                terms.append(resting)
+                rests = 2 * resting.weight - 1
             states, curvature = minimise(terms, states, solver)
-        return _Solved(states, curvature, trust, log_odds)
+        return _Solved(states, curvature, rests, contradicted)
 
     def _choose(self, candidates: list[Candidate], evidence: list[Evidence], solved: _Solved) -> list[_Answer]:
         """Of each object's hypotheses the one that explains its crop best."""
@@ -403,10 +404,12 @@ class NeuralMeshMethod:
             support, presence = vertex_support(states[rows], item)
             turns = rotations.line_of_sight(item.ray).T @ states[rows].camera_from_object.rotation
             scores = log_score(support, item, turns)
-            best = int((scores + solved.log_odds[rows]).argmax())
+            favour = self._config.resting.log_odds * (solved.rests[rows] > 0)
+            best = int((scores + favour).argmax())
             row = rows[best : best + 1]
-            found = (float(support[best]), float(presence[best]), float(scores[best]), float(solved.trust[row]))
-            answers.append(_Answer(candidate, item, states[row], curvature[row], *found))
+            found = (float(support[best]), float(presence[best]), float(scores[best]))
+            depth = float(solved.rests[row]), float(solved.contradicted[row])
+            answers.append(_Answer(candidate, item, states[row], curvature[row], *found, *depth))
         return answers
 
     def _agreed(self, answers: list[_Answer]) -> list[_Answer]:

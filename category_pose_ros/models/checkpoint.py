@@ -17,7 +17,7 @@ from category_pose_ros.models.model_file import ModelFile, halved, part
 from category_pose_ros.models.neural_mesh import CategoryInfo, NeuralMeshes
 from category_pose_ros.models.score import ScoreWeights
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,20 +15,24 @@ _LEAST = 1e-3  # keeps the logarithms finite
 
 
 class Signs(NamedTuple):
-    """What speaks for an answer, in logarithms.
+    """What speaks for an answer, or against it.
 
     Attributes:
-        support: of the mean support of the visible vertices.
-        presence: of the share of these that lie on cells of the object.
+        support: log of the mean support of the visible vertices.
+        presence: log of the share of these that lie on cells of the object.
+        rests: 1 if it is at rest on a plane that depth shows, -1 if on none of them, 0 without any.
+        contradicted: 1 if many depth readings contradict its size or shape, else 0.
     """
 
     support: float
     presence: float
+    rests: float = 0.0
+    contradicted: float = 0.0
 
     @staticmethod
-    def of(support: float, presence: float) -> Signs:
-        """From the quantities themselves, of which none is negative."""
-        return Signs(math.log(max(support, _LEAST)), math.log(max(presence, _LEAST)))
+    def of(support: float, presence: float, rests: float = 0.0, contradicted: float = 0.0) -> Signs:
+        """From the quantities themselves; support and presence are not negative."""
+        return Signs(math.log(max(support, _LEAST)), math.log(max(presence, _LEAST)), rests, contradicted)
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,14 @@ class ScoreWeights:
 
     support: float = 4.5
     presence: float = -1.5
+    rests: float = 1.0
+    contradicted: float = -1.0
     bias: float = 6.0
 
     def score(self, signs: Signs) -> float:
         """In [0, 1]."""
-        log_odds = self.support * signs.support + self.presence * signs.presence + self.bias
+        weights = Signs(self.support, self.presence, self.rests, self.contradicted)
+        log_odds = self.bias + sum(weight * sign for weight, sign in zip(weights, signs, strict=True))
         return 1 / (1 + math.exp(-log_odds))
 
 

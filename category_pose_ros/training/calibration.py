@@ -43,18 +43,20 @@ def fit_scores(answers: Sequence[Judged], categories: Sequence[str]) -> dict[str
     inputs = np.column_stack([(signs - mean) / deviation, np.ones(len(signs))])
     row = np.array([list(categories).index(answer.category) for answer in answers])
 
+    count = inputs.shape[1]
+
     def loss(flat: Array) -> tuple[float, Array]:
-        common, own = flat[:3], flat[3:].reshape(-1, 3)
+        common, own = flat[:count], flat[count:].reshape(-1, count)
         log_odds = (inputs * (common + own[row])).sum(-1)
         cost = (np.logaddexp(0, log_odds) - right * log_odds).sum()
         cost += 0.5 * ((common / _COMMON_SPREAD) ** 2).sum() + 0.5 * ((own / _SPREAD) ** 2).sum()
-        slope = (expit(log_odds) - right)[:, None] * inputs  # (answers, 3)
+        slope = (expit(log_odds) - right)[:, None] * inputs  # (answers, count)
         by_own = own / _SPREAD**2
         np.add.at(by_own, row, slope)
         return cost, np.concatenate([slope.sum(0) + common / _COMMON_SPREAD**2, by_own.ravel()])
 
-    found = minimize(loss, np.zeros(3 * (1 + len(categories))), jac=True, method="L-BFGS-B").x
-    weights = found[:3] + found[3:].reshape(-1, 3)
-    slopes = weights[:, :2] / deviation
-    found = np.column_stack([slopes, weights[:, 2] - slopes @ mean])
+    found = minimize(loss, np.zeros(count * (1 + len(categories))), jac=True, method="L-BFGS-B").x
+    weights = found[:count] + found[count:].reshape(-1, count)
+    slopes = weights[:, :-1] / deviation
+    found = np.column_stack([slopes, weights[:, -1] - slopes @ mean])
     return {name: ScoreWeights(*values) for name, values in zip(categories, found.tolist(), strict=True)}
