@@ -67,7 +67,7 @@ class DepthConfig:
         maximum=100.0,
     )
     handle_weight: float = setting(
-        10.0,
+        4.0,
         "How often a reading beside the round body of a mug counts: they are few and alone tell its yaw.",
         minimum=1.0,
         maximum=1000.0,

@@ -2,7 +2,8 @@
 
 Of its category something is there, and its rotation is within 30 degrees. How much support an
 answer has when it is right differs between categories: a can looks like any other can, a camera
-less so. So the chance is a logistic regression per category, fitted by `training.calibration`.
+less so. Depth, where there is any, speaks too. So the chance is a logistic regression per category,
+fitted by `training.calibration`.
 """
 
 from __future__ import annotations
