@@ -115,11 +115,11 @@ def depth_along(solid: Tensor, size_m: Tensor, camera_from_object: SE3, rays: Te
     direction = rays @ camera_from_object.rotation
     direction = torch.where(direction.abs() < _TINY, torch.full_like(direction, _TINY), direction)
     one = _depth_of_one(solid, size_m, viewpoint, direction)
-    planes = _planes(solid, size_m).sum(-1)
-    two = _depth_of_boxes(planes, viewpoint, direction)
-    with_handle = torch.fmin(one, _depth_of_boxes(planes[:, 1:], viewpoint, direction))
-    found = torch.where((solid == Solid.VESSEL).unsqueeze(-1), with_handle, one)
-    return torch.where(_is_two_boxes(solid).unsqueeze(-1), two, found)
+    planes, is_vessel = _planes(solid, size_m).sum(-1), (solid == Solid.VESSEL).unsqueeze(-1)
+    planes = torch.where(is_vessel.unsqueeze(-1), planes[:, _HANDLE:], planes)  # its first box is no box
+    boxes = _depth_of_boxes(planes, viewpoint, direction)
+    found = torch.where(is_vessel, torch.fmin(one, boxes), one)
+    return torch.where(_is_two_boxes(solid).unsqueeze(-1), boxes, found)
 
 
 def body_axis(size_m: Tensor) -> Tensor:
