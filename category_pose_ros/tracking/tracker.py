@@ -24,8 +24,8 @@ from category_pose_ros.geometry.symmetry import rotation_distance, symmetry_of
 from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
 from category_pose_ros.tracking.association import associate, distance
 from category_pose_ros.tracking.motion import MotionConfig, Velocity, predict
+from category_pose_ros.tracking.trail import SECOND_NS, Moment, Trail
 
-_NANOSECONDS = 1_000_000_000
 _PIECE_S = 0.03  # about what a piece of a search takes on a CPU
 
 
@@ -54,7 +54,7 @@ class TrackerConfig:
 
     search_every_s: float = setting(
         1.0,
-        "Pause after a search before the next one; while objects are followed, a search does a piece per frame.",
+        "Pause after a search before the next one; while objects are followed, a search does one or two pieces per frame.",
         minimum=0.0,
     )
     settled: float = setting(
@@ -115,7 +115,15 @@ class _Searching:
     search: Search
     is_full: bool  # whether it also looked at what tracks explain
     known: list[tuple[_Living, ObjectEstimate]]  # where the tracks were then
-    now_from_then: SE3 | None = None  # the camera's motion since, where it is known
+    trail: Trail
+
+
+@dataclass
+class _Arriving:
+    """What a search found and nobody follows, on its way to the present frame."""
+
+    items: list[_Living]
+    trail: Trail  # the first moment is the one that has been reached
 
 
 class Tracker:
@@ -131,9 +139,9 @@ class Tracker:
         self._config = config
         self._living: list[_Living] = []
         self._next_id = 1
-        self._last: Frame | None = None
-        self._world_from_camera: SE3 | None = None  # at the last frame
+        self._last: Moment | None = None
         self._searching: _Searching | None = None
+        self._arriving: _Arriving | None = None
         self._searched_ns: int | None = None  # when the latest search ended
         self._looked_ns: int | None = None  # when the latest one for everything did
         self._agreed = False  # whether it saw the objects as the tracks do, and no others
@@ -158,10 +166,11 @@ class Tracker:
         """
         if world_from_camera is not None and not _is_one_pose(world_from_camera):
             raise ValueError(f"world_from_camera: expected one finite pose, got {world_from_camera}")
-        seconds = self._seconds_since_last(frame)
-        self._compensate(world_from_camera)
-        self._follow(frame, seconds)
-        self._search(frame, seconds)
+        now = Moment(frame, world_from_camera)
+        last = self._follows_on(now)
+        self._last = now
+        self._follow(last, now)
+        self._search(now, now.seconds_since(last))
         self._drop(frame.stamp_ns)
         seen = (item.track for item in self._living if item.track.stamp_ns == frame.stamp_ns)
         confirmed = (track for track in seen if track.state is TrackState.CONFIRMED)
@@ -174,42 +183,31 @@ class Tracker:
     def reset(self) -> None:
         """Forget all tracks, and the search that is under way; ids are not used again."""
         self._living.clear()
-        self._last = self._world_from_camera = self._searching = self._searched_ns = self._looked_ns = None
+        self._last = self._searching = self._arriving = self._searched_ns = self._looked_ns = None
 
-    def _seconds_since_last(self, frame: Frame) -> float:
-        last, self._last = self._last, frame
+    def _follows_on(self, now: Moment) -> Moment | None:
+        """The frame before, unless this one begins a new stream, which ends all tracks."""
+        last = self._last
         if last is None:
-            return 0.0
-        seconds = (frame.stamp_ns - last.stamp_ns) / _NANOSECONDS
-        if seconds < 0 or seconds > self._config.reset_after_s or frame.camera != last.camera:
+            return None
+        seconds = now.seconds_since(last)
+        if seconds < 0 or seconds > self._config.reset_after_s or now.frame.camera != last.frame.camera:
             self.reset()
-            self._last = frame
-            return 0.0
-        return seconds
+            return None
+        for under_way in (self._searching, self._arriving):
+            if under_way is not None:
+                under_way.trail.add(now)
+        return last
 
-    def _compensate(self, world_from_camera: SE3 | None) -> None:
-        """Carry what is known over into the camera of this frame, where the camera's motion is known."""
-        before, self._world_from_camera = self._world_from_camera, world_from_camera
-        if before is None or world_from_camera is None:
-            return
-        motion = world_from_camera.to(torch.float64).inverse() @ before.to(torch.float64)
-        for item in self._living:
-            item.belief, item.velocity = item.belief.seen_from(motion), item.velocity.seen_from(motion)
-            item.seen_at = motion @ item.seen_at.to(torch.float64)
-            item.rival = item.rival and item.rival.seen_from(motion)
-        if self._searching is not None:
-            since = self._searching.now_from_then
-            self._searching.now_from_then = motion if since is None else motion @ since
-
-    def _follow(self, frame: Frame, seconds: float) -> None:
-        """Predict every track and its rival, and see what the frame says of them."""
-        for item in self._living:
-            item.belief = predict(item.belief, item.velocity, seconds, self._config.memory, self._config.motion)
+    def _follow(self, last: Moment | None, now: Moment) -> None:
+        """What the frame says of every track, and of its rival."""
+        if last is not None:
+            self._predict(self._living, last, now)
         self._living = [item for item in self._living if _in_front(item.belief)]
         rivals = [item for item in self._living if item.rival is not None]
         beliefs = [item.belief for item in self._living] + [item.rival for item in rivals if item.rival is not None]
         priors = [item.prior for item in self._living] + [1.0] * len(rivals)
-        sightings = self._estimator.follow(frame, beliefs, priors) if beliefs else []
+        sightings = self._estimator.follow(now.frame, beliefs, priors) if beliefs else []
         for item, rival in zip(rivals, sightings[len(self._living) :], strict=True):
             own = self._living.index(item)
             if rival.log_score > sightings[own].log_score + self._config.rival_margin:
@@ -217,8 +215,19 @@ class Tracker:
                 item.velocity, item.belief = Velocity.zero(), rival.belief
             item.rival = None
         for item, sighting in zip(self._living, sightings[: len(self._living)], strict=True):
-            self._judge(item, sighting, frame.stamp_ns, seconds)
-        self._merge(frame.stamp_ns)
+            self._judge(item, sighting, now.frame.stamp_ns, now.seconds_since(last))
+        self._merge(now.frame.stamp_ns)
+
+    def _predict(self, items: list[_Living], before: Moment, after: Moment) -> None:
+        """Where they should be some time later, in the camera as it is then."""
+        motion = after.motion_since(before)
+        for item in items:
+            if motion is not None:
+                item.belief, item.velocity = item.belief.seen_from(motion), item.velocity.seen_from(motion)
+                item.seen_at = motion @ item.seen_at.to(torch.float64)
+                item.rival = item.rival and item.rival.seen_from(motion)
+            seconds = after.seconds_since(before)
+            item.belief = predict(item.belief, item.velocity, seconds, self._config.memory, self._config.motion)
 
     def _judge(self, item: _Living, sighting: Sighting, stamp_ns: int, seconds: float) -> None:
         """Believe what was seen, or count a miss."""
@@ -272,36 +281,45 @@ class Tracker:
                 kept.append(item)
         self._living = sorted(kept, key=lambda item: item.track.track_id)
 
-    def _search(self, frame: Frame, seconds: float) -> None:
-        """Begin a search where one is due, and do some pieces of it."""
-        if self._searching is None and self._is_due(frame.stamp_ns):
+    def _search(self, now: Moment, seconds: float) -> None:
+        """Begin a search where one is due, and do some pieces of it, or of what follows it."""
+        stamp_ns = now.frame.stamp_ns
+        if self._searching is None and self._arriving is None and self._is_due(stamp_ns):
             known = [(item, _at(item.track.estimate, item.seen_at)) for item in self._living]
-            is_full = self._is_due_for_all(frame.stamp_ns, seconds)
+            is_full = self._is_due_for_all(stamp_ns, seconds)
             explained = [] if is_full else [item.belief for item in self._living if item.misses == 0]
-            self._searching = _Searching(self._estimator.search(frame, explained), is_full, known)
-        if self._searching is None:
-            return
+            self._searching = _Searching(self._estimator.search(now.frame, explained), is_full, known, Trail([now]))
         for _ in range(self._pieces(seconds)):
-            try:
-                next(self._searching.search)
-            except StopIteration as end:
-                searching, self._searching = self._searching, None
-                self._searched_ns = frame.stamp_ns
-                if searching.is_full:
-                    self._looked_ns = frame.stamp_ns
-                self._compare(searching, end.value, frame)
+            if self._arriving is not None:
+                self._arrive(self._arriving)
+            elif self._searching is not None:
+                self._look(self._searching, stamp_ns)
+            else:
                 return
+
+    def _look(self, searching: _Searching, stamp_ns: int) -> None:
+        """A piece of a search; after the last one its objects are on their way."""
+        try:
+            next(searching.search)
+        except StopIteration as end:
+            self._searching, self._searched_ns = None, stamp_ns
+            if searching.is_full:
+                self._looked_ns = stamp_ns
+            if arriving := self._compare(searching, end.value):
+                self._arriving = _Arriving(arriving, searching.trail)
 
     def _pieces(self, seconds: float) -> int:
         """How many pieces of a search this frame is good for.
 
-        All where frames are few or the stream begins. One while objects are followed, which must not
-        stall. Otherwise as many as take about the time between frames, so that what nobody waits for
-        does not make the next object late.
+        All where frames are few or the stream begins. Otherwise as many as take about the time between
+        frames, so that what nobody waits for does not make the next object late. While objects are
+        followed, which must not stall, one, and a second where frames leave time for it: never more,
+        since a machine that falls behind sees longer pauses and would be given more to do.
         """
         if self._are_few(seconds) or (seconds == 0 and not self._is_following):
             return sys.maxsize
-        return 1 if self._is_following else math.ceil(seconds / _PIECE_S)
+        fitting = seconds / _PIECE_S
+        return 1 + (fitting >= 3) if self._is_following else math.ceil(fitting)
 
     def _are_few(self, seconds: float) -> bool:
         """Whether frames are so far apart that each is searched as a whole."""
@@ -314,44 +332,50 @@ class Tracker:
     def _is_due(self, stamp_ns: int) -> bool:
         if self._searched_ns is None or not self._is_following:
             return True
-        return stamp_ns - self._searched_ns >= self._config.search_every_s * _NANOSECONDS
+        return stamp_ns - self._searched_ns >= self._config.search_every_s * SECOND_NS
 
     def _is_due_for_all(self, stamp_ns: int, seconds: float) -> bool:
         """Whether a search is for everything, or only for what no track explains."""
         if self._looked_ns is None or self._are_few(seconds) or not self._is_following or not self._agreed:
             return True
         pause_s = self._config.search_every_s * self._config.settled
-        return stamp_ns - self._looked_ns >= pause_s * _NANOSECONDS
+        return stamp_ns - self._looked_ns >= pause_s * SECOND_NS
 
-    def _compare(self, searching: _Searching, found: list[ObjectEstimate], frame: Frame) -> None:
-        """Hand a search's objects to the tracks: continued, contested, contradicted or new."""
+    def _compare(self, searching: _Searching, found: list[ObjectEstimate]) -> list[_Living]:
+        """Hand a search's objects to the tracks: continued, contested, contradicted.
+
+        Returns:
+            Those of new tracks and of lost ones, to be followed from the search's frame on.
+        """
         alive = {id(item) for item in self._living}
         known = [(item, then) for item, then in searching.known if id(item) in alive]
-        gate = self._config.gate
-        continued = associate([then for _, then in known], found, gate)
-        new = []
+        continued = associate([then for _, then in known], found, self._config.gate)
+        stamp_ns = searching.trail.moments[0].frame.stamp_ns
+        new, lost = [], []
         for index, estimate in enumerate(found):
-            here = _seen_from(estimate, searching.now_from_then)
-            if index in continued:
-                self._contest(*known[continued[index]], estimate, here)
-            elif not self._contradict(here):
-                new.append(here)
+            if index not in continued:
+                if not self._contradict(known, estimate):
+                    new.append(self._begin(estimate, stamp_ns))
+                continue
+            item, then = known[continued[index]]
+            item.contradictions = 0
+            if item.misses:
+                belief = Belief.about(estimate)
+                place = then.camera_from_object  # as the track has it, for what of it is smoothed
+                lost.append(_Living(item.track, belief, place, sightings=item.sightings, misses=item.misses))
+            else:
+                self._contest(item, then, estimate)
         self._agreed = not new and not any(item.rival or item.contradictions for item in self._living)
         self._living = [item for item in self._living if item.contradictions < self._config.contradictions]
-        self._begin(new, frame)
+        return new + lost
 
-    def _contest(self, item: _Living, then: ObjectEstimate, found: ObjectEstimate, here: ObjectEstimate) -> None:
-        """A search that sees a track otherwise is followed beside it, once; a lost track is taken up there.
+    def _contest(self, item: _Living, then: ObjectEstimate, found: ObjectEstimate) -> None:
+        """A search that sees a track otherwise is followed beside it, once.
 
         Args:
             item: the track.
             then, found: where it was in the frame of the search, and where the search saw it.
-            here: `found` in the present camera.
         """
-        item.contradictions = 0
-        if item.misses:
-            item.belief, item.prior, item.velocity = Belief.about(here), 1.0, Velocity.zero()
-            return
         first, second = found.camera_from_object.rotation, then.camera_from_object.rotation
         angle = float(rotation_distance(first.double(), second.double(), symmetry_of(found.category)))
         if math.degrees(angle) > self._config.rival_deg:
@@ -361,32 +385,52 @@ class Tracker:
             pose = SE3(turn @ first.double(), now.translation.double())
             item.rival = Belief.about(dataclasses.replace(found, camera_from_object=pose))
 
-    def _contradict(self, found: ObjectEstimate) -> bool:
-        """Whether a track, of whatever category, is where a new object seems to be."""
-        for item in self._living:
-            if item.misses == 0 and distance(item.track.estimate, found) < self._config.same_place:
-                if found.category != item.track.estimate.category and found.score > item.track.estimate.score:
+    def _contradict(self, known: list[tuple[_Living, ObjectEstimate]], found: ObjectEstimate) -> bool:
+        """Whether a track, of whatever category, was where a new object seems to be."""
+        for item, then in known:
+            if item.misses == 0 and distance(then, found) < self._config.same_place:
+                if found.category != then.category and found.score > then.score:
                     item.contradictions += 1
                 return True
         return False
 
-    def _begin(self, found: list[ObjectEstimate], frame: Frame) -> None:
-        """New tracks, each followed at once in the present frame."""
-        beginning = []
-        for estimate in found:
-            track = Track(self._next_id, TrackState.TENTATIVE, estimate, frame.stamp_ns)
-            beginning.append(_Living(track, Belief.about(estimate), estimate.camera_from_object))
-            self._next_id += 1
-        if beginning:
-            sightings = self._estimator.follow(frame, [item.belief for item in beginning], [1.0] * len(beginning))
-            for item, sighting in zip(beginning, sightings, strict=True):
-                self._judge(item, sighting, frame.stamp_ns, 0.0)
-        self._living += [item for item in beginning if item.misses == 0]
-        self._merge(frame.stamp_ns)
+    def _begin(self, found: ObjectEstimate, stamp_ns: int) -> _Living:
+        """A new track."""
+        track = Track(self._next_id, TrackState.TENTATIVE, found, stamp_ns)
+        self._next_id += 1
+        return _Living(track, Belief.about(found), found.camera_from_object)
+
+    def _arrive(self, arriving: _Arriving) -> None:
+        """Follow what a search found some frames further; in the present it joins the tracks.
+
+        A search takes many frames, in which an object can leave the basin of refinement; from one of
+        these frames to the next but few it cannot.
+        """
+        before, *ahead = arriving.trail.moments
+        moment = ahead[0] if ahead else before
+        self._predict(arriving.items, before, moment)
+        arriving.items = [item for item in arriving.items if _in_front(item.belief)]
+        beliefs = [item.belief for item in arriving.items]
+        priors = [item.prior for item in arriving.items]
+        sightings = self._estimator.follow(moment.frame, beliefs, priors) if beliefs else []
+        for item, sighting in zip(arriving.items, sightings, strict=True):
+            self._judge(item, sighting, moment.frame.stamp_ns, moment.seconds_since(before))
+        arriving.trail.moments = ahead
+        if len(ahead) <= 1:
+            self._arriving = None
+            self._join([item for item in arriving.items if item.misses == 0], moment.frame.stamp_ns)
+
+    def _join(self, arrived: list[_Living], stamp_ns: int) -> None:
+        """New tracks beside the others; a lost one, unless it has come back by itself, in its old place."""
+        followed = {item.track.track_id for item in self._living if item.misses == 0}
+        arrived = [item for item in arrived if item.track.track_id not in followed]
+        returned = {item.track.track_id for item in arrived}
+        self._living = [item for item in self._living if item.track.track_id not in returned] + arrived
+        self._merge(stamp_ns)
 
     def _drop(self, stamp_ns: int) -> None:
         """Tracks unseen for long; those that were never confirmed need only be lost."""
-        oldest = stamp_ns - round(self._config.drop_after_s * _NANOSECONDS)
+        oldest = stamp_ns - round(self._config.drop_after_s * SECOND_NS)
         self._living = [
             item
             for item in self._living
@@ -402,13 +446,6 @@ def _is_one_pose(pose: SE3) -> bool:
 def _at(estimate: ObjectEstimate, camera_from_object: SE3) -> ObjectEstimate:
     """The same object elsewhere."""
     return dataclasses.replace(estimate, camera_from_object=camera_from_object)
-
-
-def _seen_from(estimate: ObjectEstimate, now_from_then: SE3 | None) -> ObjectEstimate:
-    """An object at rest in the frame of a camera that has moved; None: it is not known how."""
-    if now_from_then is None:
-        return estimate
-    return _at(estimate, now_from_then @ estimate.camera_from_object.to(torch.float64))
 
 
 def _in_front(belief: Belief) -> bool:

@@ -1,0 +1,50 @@
+"""What a stream has shown lately: frames, and where their camera was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from category_pose_ros.geometry import SE3
+from category_pose_ros.records import Frame
+
+SECOND_NS = 1_000_000_000
+_STRIDE = 4  # frames
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """A frame, and where its camera was if that is known."""
+
+    frame: Frame
+    world_from_camera: SE3 | None
+
+    def seconds_since(self, before: Moment | None) -> float:
+        """Time since then, 0 at the beginning of a stream."""
+        return 0.0 if before is None else (self.frame.stamp_ns - before.frame.stamp_ns) / SECOND_NS
+
+    def motion_since(self, before: Moment) -> SE3 | None:
+        """`now_from_then` of the camera, batch shape (), float64; None: not known."""
+        if self.world_from_camera is None or before.world_from_camera is None:
+            return None
+        return self.world_from_camera.to(torch.float64).inverse() @ before.world_from_camera.to(torch.float64)
+
+
+@dataclass
+class Trail:
+    """The way from the frame of a search to the present one, every fourth frame of it.
+
+    What a search found long ago is followed from one of them to the next: as far apart as objects usually
+    stay within the basin of refinement, and few enough to keep.
+    """
+
+    moments: list[Moment]
+    length: int = 0
+
+    def add(self, now: Moment) -> None:
+        if len(self.moments) > 1 and self.length % _STRIDE:
+            self.moments[-1] = now
+        else:
+            self.moments.append(now)
+        self.length += 1
