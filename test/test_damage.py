@@ -117,6 +117,11 @@ def test_a_screen_covers_its_share_and_stands_nearer(share):
     assert not item.objects[0].ignore
 
 
+def test_a_screen_may_come_later():
+    items = list(occluded(0.4, after=2).apply(sequence(4)))
+    assert [item.objects[0].visible_fraction for item in items] == pytest.approx([1, 1, 0.6, 0.6])
+
+
 def test_what_is_hidden_is_so_at_the_end_of_each_period_and_not_to_be_found():
     items = list(hidden(4, 1).apply(sequence(8)))
     assert [item.objects[0].visible_fraction for item in items] == [1, 1, 1, 0] * 2

@@ -110,13 +110,19 @@ class Disturbance:
     apply: Callable[[Iterable[AnnotatedFrame]], Iterator[AnnotatedFrame]]
 
 
-def occluded(share: float) -> Disturbance:
-    """Something in front of the left part of every object, a share of the width that it covers in the image."""
+def occluded(share: float, after: int = 0) -> Disturbance:
+    """Something in front of the left part of every object, a share of the width that it covers in the image.
+
+    Args:
+        share: of the width.
+        after: frames that come first without it, in which objects can be found.
+    """
 
     def apply(frames: Iterable[AnnotatedFrame]) -> Iterator[AnnotatedFrame]:
-        return (_covered(item, share, number) for number, item in enumerate(frames))
+        for number, item in enumerate(frames):
+            yield _covered(item, share, number) if number >= after else item
 
-    return Disturbance(f"{share:.0%} occluded", apply)
+    return Disturbance(f"{share:.0%} occluded" + (f" after {after} frames" if after else ""), apply)
 
 
 def hidden(period: int, length: int) -> Disturbance:
@@ -183,7 +189,7 @@ def resting(count: int, deviation: float = 2.0, seed: int = 0) -> Disturbance:
 
 
 DISTURBANCES = (
-    *(occluded(share) for share in (0.2, 0.4, 0.6, 0.8)),
+    *(occluded(share, after) for after in (0, 15) for share in (0.2, 0.4, 0.6, 0.8)),
     hidden(30, 10),
     blurred(9),
     blurred(17),

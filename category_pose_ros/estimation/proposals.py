@@ -29,12 +29,12 @@ _GRAZING = 0.15  # cosine below which a face is seen too flat to say anything
 class ProposalConfig:
     """The coarse grid."""
 
-    rotations: int = setting(768, "Rotations tried for a category without symmetry.", minimum=1, maximum=100000)
+    rotations: int = setting(256, "Rotations tried for a category without symmetry.", minimum=1, maximum=100000)
     axes: int = setting(128, "Directions of the axis tried for a category with one.", minimum=1, maximum=10000)
     vertices: int = setting(96, "Vertices that are asked per hypothesis.", minimum=8, maximum=10000)
-    distances: int = setting(3, "Distances tried around the one that the votes imply.", minimum=1, maximum=32)
+    distances: int = setting(1, "Distances tried around the one that the votes imply.", minimum=1, maximum=32)
     distance_step: float = setting(1.2, "Ratio of neighbouring distances.", minimum=1.01, maximum=2.0)
-    keep: int = setting(6, "Hypotheses per object that are refined.", minimum=1, maximum=256)
+    keep: int = setting(3, "Hypotheses per object that are refined.", minimum=1, maximum=256)
     separation_deg: float = setting(25.0, "Least rotation between two kept hypotheses.", minimum=0.0, maximum=180.0)
 
     def __post_init__(self) -> None:
