@@ -54,7 +54,7 @@ class TrackerConfig:
 
     search_every_s: float = setting(
         1.0,
-        "Pause after a search before the next one; while objects are followed, a search does one or two pieces per frame.",
+        "Pause after a search before the next one; while objects are followed, it does one or two pieces per frame.",
         minimum=0.0,
     )
     settled: float = setting(
