@@ -37,14 +37,16 @@ def track(number: int, camera_from_object: SE3) -> Track:
     return Track(number, TrackState.CONFIRMED, estimate, 0)
 
 
-def run(truth: Sequence[Sequence[GroundTruthObject]], published: Sequence[Sequence[Track]]):
+def run(
+    truth: Sequence[Sequence[GroundTruthObject]], published: Sequence[Sequence[Track]], *, only_annotated: bool = False
+):
     image = np.zeros((48, 64, 3), np.uint8)
     frames = [
         AnnotatedFrame(Frame(image, CAMERA, stamp_ns=k * SECOND_NS), tuple(objects), str(k))
         for k, objects in enumerate(truth)
     ]
     answers = iter(published)
-    evaluation = evaluate_sequence(lambda frame: list(next(answers)), frames)
+    evaluation = evaluate_sequence(lambda frame: list(next(answers)), frames, only_annotated=only_annotated)
     return summarise_sequence(evaluation)
 
 
@@ -81,6 +83,13 @@ def test_a_track_of_nothing_is_a_false_claim() -> None:
     summary = run([[thing()]], [[track(1, pose()), track(2, pose(x=0.25))]])
     assert summary.false_claims == 0.5
     assert summary.tracked == 1.0
+
+
+def test_of_what_nobody_annotated_nothing_is_known() -> None:
+    truth, published = [[], [thing()], []], [[track(1, pose())]] * 3
+    assert run(truth, published).false_claims == pytest.approx(2 / 3)
+    summary = run(truth, published, only_annotated=True)
+    assert (summary.frames, summary.tracked, summary.false_claims) == (1, 1.0, 0.0)
 
 
 def test_another_identity_is_a_switch_and_an_interruption_is_none() -> None:

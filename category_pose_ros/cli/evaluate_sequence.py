@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,17 @@ _FPS = 10.0
 @estimator_options
 @click.option("--no-depth", is_flag=True, help="Do not show the tracker the depth images.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Use each n-th image alone.")
+@click.option("--only-annotated", is_flag=True, help="Do not judge images without annotations.")
 @click.option("--damage", is_flag=True, help="Again for each of several things that happen to sequences.")
 @click.option("--output", type=FOLDER, help="Write sequence.json and overlay.mp4 into this folder.")
 def evaluate_sequence(
-    dataset: Path, no_depth: bool, every: int, damage: bool, output: Path | None, **choice: Any
+    dataset: Path,
+    no_depth: bool,
+    every: int,
+    only_annotated: bool,
+    damage: bool,
+    output: Path | None,
+    **choice: Any,
 ) -> None:
     """Track the objects of DATASET, a BOP-style scene folder whose images are one sequence, and print the tables.
 
@@ -58,14 +65,18 @@ def evaluate_sequence(
         picked = tqdm(itertools.islice(scene, 0, None, every), desc=name, disable=None)
         return without_depth(picked) if no_depth else picked
 
+    def track(
+        frames: Iterable[AnnotatedFrame], shown: list[tuple[Frame, list[Track]]] | None = None
+    ) -> SequenceSummary:
+        update = _tracker(estimator, chosen, shown)
+        return summarise_sequence(run_evaluation(update, frames, chosen.categories, only_annotated))
+
     shown: list[tuple[Frame, list[Track]]] = []
     with about("DATASET"):
-        summary = _track(estimator, chosen, frames(dataset.name), shown if output else None)
+        summary = track(frames(dataset.name), shown if output else None)
     click.echo(sequence_text({"as it is": summary}))
     click.echo("\n" + calibration_text(summary))
-    disturbed = {
-        item.name: _track(estimator, chosen, item.apply(frames(item.name))) for item in (DISTURBANCES if damage else ())
-    }
+    disturbed = {item.name: track(item.apply(frames(item.name))) for item in (DISTURBANCES if damage else ())}
     if damage:
         click.echo("\n" + sequence_text({"as it is": summary, **disturbed}))
     click.echo(LEGEND)
@@ -80,13 +91,10 @@ def evaluate_sequence(
         click.echo(f"wrote {output / 'sequence.json'} and {output / 'overlay.mp4'}")
 
 
-def _track(
-    estimator: PoseEstimator,
-    chosen: EstimatorChoice,
-    frames: Iterable[AnnotatedFrame],
-    shown: list[tuple[Frame, list[Track]]] | None = None,
-) -> SequenceSummary:
-    """What a fresh tracker makes of a sequence; what it published goes into `shown`."""
+def _tracker(
+    estimator: PoseEstimator, chosen: EstimatorChoice, shown: list[tuple[Frame, list[Track]]] | None
+) -> Callable[[Frame], list[Track]]:
+    """A fresh tracker; what it publishes goes into `shown`."""
     tracker = Tracker(estimator, chosen.settings.tracker)
 
     def update(frame: Frame) -> list[Track]:
@@ -95,7 +103,7 @@ def _track(
             shown.append((frame, tracks))
         return tracks
 
-    return summarise_sequence(run_evaluation(update, frames, chosen.categories))
+    return update
 
 
 def _overlays(shown: Iterable[tuple[Frame, list[Track]]]) -> Iterator[npt.NDArray[np.uint8]]:

@@ -73,7 +73,7 @@ class SequenceEvaluation:
         published: tracks published, over all frames.
         ghosts: of these, tracks that speak of no object.
         seconds: wall time of each update.
-        stamps_ns: of the frames.
+        stamps_ns: of the frames that are judged.
     """
 
     objects: dict[int, list[Moment]] = field(default_factory=dict)
@@ -84,7 +84,10 @@ class SequenceEvaluation:
 
 
 def evaluate_sequence(
-    update: Callable[[Frame], Sequence[Track]], frames: Iterable[AnnotatedFrame], categories: Collection[str] = ()
+    update: Callable[[Frame], Sequence[Track]],
+    frames: Iterable[AnnotatedFrame],
+    categories: Collection[str] = (),
+    only_annotated: bool = False,
 ) -> SequenceEvaluation:
     """Run a tracker over a sequence and compare.
 
@@ -92,6 +95,8 @@ def evaluate_sequence(
         update: the tracker's; called once per frame, in order.
         frames: of one camera, with `track_id` for every object.
         categories: only objects and tracks of these count; empty: all.
+        only_annotated: frames without any annotated object are tracked but not judged: of them it is not
+            known what they show. Otherwise every track in them is a false claim.
 
     Raises:
         ValueError: an object without track_id.
@@ -101,6 +106,8 @@ def evaluate_sequence(
         begin = time.perf_counter()
         tracks = update(annotated.frame)
         result.seconds.append(time.perf_counter() - begin)
+        if only_annotated and not annotated.objects:
+            continue
         result.stamps_ns.append(annotated.frame.stamp_ns)
         kept = [track for track in tracks if not categories or track.estimate.category in categories]
         objects = [item for item in annotated.objects if not categories or item.category in categories]
