@@ -169,7 +169,8 @@ class Tracker:
         now = Moment(frame, world_from_camera)
         last = self._follows_on(now)
         self._last = now
-        self._follow(last, now)
+        self._living = self._follow(self._living, last, now)
+        self._merge(frame.stamp_ns)
         self._search(now, now.seconds_since(last))
         self._drop(frame.stamp_ns)
         seen = (item.track for item in self._living if item.track.stamp_ns == frame.stamp_ns)
@@ -199,34 +200,37 @@ class Tracker:
                 under_way.trail.add(now)
         return last
 
-    def _follow(self, last: Moment | None, now: Moment) -> None:
-        """What the frame says of every track, and of its rival."""
+    def _follow(self, items: list[_Living], last: Moment | None, now: Moment) -> list[_Living]:
+        """What a frame says of tracks, and of their rivals.
+
+        Returns:
+            The tracks, without those that have come too near to be seen.
+        """
         if last is not None:
-            self._predict(self._living, last, now)
-        self._living = [item for item in self._living if _in_front(item.belief)]
-        rivals = [item for item in self._living if item.rival is not None]
-        beliefs = [item.belief for item in self._living] + [item.rival for item in rivals if item.rival is not None]
-        priors = [item.prior for item in self._living] + [1.0] * len(rivals)
+            self._predict(items, last, now)
+        items = [item for item in items if _in_front(item.belief)]
+        rivals = [item for item in items if item.rival is not None]
+        beliefs = [item.belief for item in items] + [item.rival for item in rivals if item.rival is not None]
+        priors = [item.prior for item in items] + [1.0] * len(rivals)
         sightings = self._estimator.follow(now.frame, beliefs, priors) if beliefs else []
-        for item, rival in zip(rivals, sightings[len(self._living) :], strict=True):
-            own = self._living.index(item)
+        for item, rival in zip(rivals, sightings[len(items) :], strict=True):
+            own = items.index(item)
             if rival.log_score > sightings[own].log_score + self._config.rival_margin:
                 sightings[own] = dataclasses.replace(rival, strain=0.0)
                 item.velocity, item.belief = Velocity.zero(), rival.belief
             item.rival = None
-        for item, sighting in zip(self._living, sightings[: len(self._living)], strict=True):
+        for item, sighting in zip(items, sightings[: len(items)], strict=True):
             self._judge(item, sighting, now.frame.stamp_ns, now.seconds_since(last))
-        self._merge(now.frame.stamp_ns)
+        return items
 
     def _predict(self, items: list[_Living], before: Moment, after: Moment) -> None:
         """Where they should be some time later, in the camera as it is then."""
-        motion = after.motion_since(before)
+        motion, seconds = after.motion_since(before), after.seconds_since(before)
         for item in items:
             if motion is not None:
                 item.belief, item.velocity = item.belief.seen_from(motion), item.velocity.seen_from(motion)
                 item.seen_at = motion @ item.seen_at.to(torch.float64)
                 item.rival = item.rival and item.rival.seen_from(motion)
-            seconds = after.seconds_since(before)
             item.belief = predict(item.belief, item.velocity, seconds, self._config.memory, self._config.motion)
 
     def _judge(self, item: _Living, sighting: Sighting, stamp_ns: int, seconds: float) -> None:
@@ -319,7 +323,9 @@ class Tracker:
         if self._are_few(seconds) or (seconds == 0 and not self._is_following):
             return sys.maxsize
         fitting = seconds / _PIECE_S
-        return 1 + (fitting >= 3) if self._is_following else math.ceil(fitting)
+        if self._is_following:
+            return 2 if fitting >= 3 else 1
+        return math.ceil(fitting)
 
     def _are_few(self, seconds: float) -> bool:
         """Whether frames are so far apart that each is searched as a whole."""
@@ -408,13 +414,7 @@ class Tracker:
         """
         before, *ahead = arriving.trail.moments
         moment = ahead[0] if ahead else before
-        self._predict(arriving.items, before, moment)
-        arriving.items = [item for item in arriving.items if _in_front(item.belief)]
-        beliefs = [item.belief for item in arriving.items]
-        priors = [item.prior for item in arriving.items]
-        sightings = self._estimator.follow(moment.frame, beliefs, priors) if beliefs else []
-        for item, sighting in zip(arriving.items, sightings, strict=True):
-            self._judge(item, sighting, moment.frame.stamp_ns, moment.seconds_since(before))
+        arriving.items = self._follow(arriving.items, before, moment)
         arriving.trail.moments = ahead
         if len(ahead) <= 1:
             self._arriving = None
