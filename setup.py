@@ -39,6 +39,8 @@ setup(
         "matplotlib>=3.5",
         "numpy>=1.26",
         "opencv-python-headless>=4.5",
+        # Runs the network on CPUs; PyTorch does where it has no wheels.
+        "openvino>=2025.0; platform_machine in 'x86_64 AMD64 aarch64 arm64'",
         "pillow>=9",
         "pyyaml>=5.4",
         "rosbags>=0.10",

@@ -42,12 +42,6 @@ class OracleBackbone(nn.Module):
         super().__init__()
         self._meshes = meshes
 
-    def lower(self, image: Tensor) -> list[Tensor]:
-        return [image]
-
-    def upper(self, levels: list[Tensor]) -> FeatureMap:
-        return self.forward(levels[0])
-
     def forward(self, image: Tensor) -> FeatureMap:
         middle = image[:, :, STRIDE_PX // 2 :: STRIDE_PX, STRIDE_PX // 2 :: STRIDE_PX].float()
         on_object = middle.min(1).values > 0  # (B, h, w)

@@ -28,7 +28,7 @@ from category_pose_ros.estimation.images import rectify_depth
 from category_pose_ros.estimation.state import Intrinsics, State
 from category_pose_ros.estimation.terms import DepthTerm, SizePriorTerm
 from category_pose_ros.geometry import SE3, Camera, so3
-from category_pose_ros.geometry.solids import Solid, body_axis, depth_along, solid_of
+from category_pose_ros.geometry.solids import Solid, Solids, body_axis, depth_along, solid_of
 from category_pose_ros.models.posterior import Posterior
 from category_pose_ros.records import Frame
 
@@ -47,7 +47,7 @@ def object_state(scale: float = 1.0) -> State:
 def depth_image(state: State, background_m: float = 1.5) -> np.ndarray:
     rows, columns = torch.meshgrid(torch.arange(CAMERA.height), torch.arange(CAMERA.width), indexing="ij")
     rays = CAMERA.rays(torch.stack([columns, rows], -1).float()).reshape(1, -1, 3)
-    solid = torch.tensor([int(solid_of("can"))])
+    solid = Solids.of([solid_of("can")])
     depth = depth_along(solid, state.size_m, state.camera_from_object, rays)
     return depth.nan_to_num(background_m).view(CAMERA.height, CAMERA.width).numpy()
 
@@ -58,7 +58,7 @@ def evidence(state: State) -> Evidence:
     crop = CAMERA.cropped(int(centre[0]) - 48, int(centre[1]) - 48, 96, 96).resized(CELLS, CELLS)
     rows, columns = torch.meshgrid(torch.arange(CELLS), torch.arange(CELLS), indexing="ij")
     rays = crop.rays(torch.stack([columns, rows], -1).float()).reshape(1, -1, 3)
-    met = depth_along(torch.tensor([1]), state.size_m, state.camera_from_object, rays).isfinite()
+    met = depth_along(Solids.of([Solid.CYLINDER]), state.size_m, state.camera_from_object, rays).isfinite()
     optics = Intrinsics(torch.tensor([[crop.fx, crop.fy]]), torch.tensor([[crop.cx, crop.cy]]))
     nothing = torch.zeros(0)
     return Evidence(
@@ -98,7 +98,7 @@ def test_readings_lie_on_the_object() -> None:
     assert term.points_camera.shape == (2, CONFIG.points, 3)
     assert_close(term.weight.sum(-1), torch.full((2,), CONFIG.independent))
     assert term.inliers(hypotheses(1.0, 1.1))[0] > 0.9
-    assert (term.solid == Solid.CYLINDER).all()
+    assert (term.solids.kind == Solid.CYLINDER).all()
 
 
 @pytest.mark.parametrize("hole", [0.0, np.nan, np.inf, -np.inf])
@@ -240,7 +240,7 @@ def seen_of(state: State) -> DepthTerm:
     steps = torch.linspace(-0.12, 0.12, 49)
     across, down = torch.meshgrid(steps, steps, indexing="ij")
     rays = torch.stack([across, down, torch.ones_like(across)], -1).reshape(1, -1, 3)
-    solid = torch.tensor([int(Solid.VESSEL)])
+    solid = Solids.of([Solid.VESSEL])
     depth = depth_along(solid, state.size_m, state.camera_from_object, rays)
     met = depth.isfinite()
     points = rays * depth.nan_to_num(1.0).unsqueeze(-1)

@@ -14,7 +14,7 @@ from category_pose_ros.estimation.depth import resolve_scale
 from category_pose_ros.estimation.solver import SolverConfig, Term, minimise
 from category_pose_ros.estimation.state import DIMENSION, State
 from category_pose_ros.estimation.terms import CorrespondenceTerm, DepthTerm, SizePriorTerm
-from category_pose_ros.geometry.solids import Solid, depth_along
+from category_pose_ros.geometry.solids import Solid, Solids, depth_along
 
 CONFIG = SolverConfig(iterations=40)
 
@@ -24,14 +24,14 @@ def seen_points(state: State, solid: Solid, count: int = 24) -> tuple[Tensor, Te
     steps = torch.linspace(-0.12, 0.12, count, dtype=torch.float64)
     across, down = torch.meshgrid(steps, steps, indexing="ij")
     rays = torch.stack([across, down, torch.ones_like(across)], -1).reshape(1, -1, 3).expand(len(state.log_size), -1, 3)
-    kinds = torch.full((len(state.log_size),), int(solid))
+    kinds = Solids.of([solid] * len(state.log_size), torch.float64)
     depth = depth_along(kinds, state.size_m, state.camera_from_object, rays)
     return rays * depth.nan_to_num(1.0).unsqueeze(-1), depth.isfinite().double()
 
 
 def depth_term(state: State, solid: Solid = Solid.BOX, deviation_m: float = 0.01, scale: float = 3.0) -> DepthTerm:
     points, met = seen_points(state, solid)
-    kinds = torch.full((len(state.log_size),), int(solid))
+    kinds = Solids.of([solid] * len(state.log_size), torch.float64)
     return DepthTerm(kinds, points, torch.full_like(met, deviation_m), met, scale)
 
 
@@ -95,7 +95,7 @@ def test_a_handful_of_points_will_do() -> None:
     kept = torch.zeros_like(term.weight)
     for row in range(2):
         kept[row, torch.nonzero(term.weight[row]).squeeze(-1)[::20][:10]] = 1
-    sparse = DepthTerm(term.solid, term.points_camera, term.deviation_m, kept, term.scale)
+    sparse = DepthTerm(term.solids, term.points_camera, term.deviation_m, kept, term.scale)
     found, _ = minimise([*image_terms(expected), sparse], perturbed(expected, 1, 10, 0.02, 0.1), CONFIG)
     assert errors(found, expected)[1] < 0.03
 
@@ -106,7 +106,7 @@ def test_a_third_of_the_points_may_lie_elsewhere() -> None:
     generator = torch.Generator().manual_seed(0)
     behind = torch.rand(term.weight.shape, generator=generator) < 0.33
     points = torch.where(behind.unsqueeze(-1), term.points_camera * 1.3, term.points_camera)
-    lied = DepthTerm(term.solid, points, term.deviation_m, term.weight, term.scale)
+    lied = DepthTerm(term.solids, points, term.deviation_m, term.weight, term.scale)
     image = image_terms(expected)
     start, _ = minimise(image, perturbed(expected, 2, 10, 0.02, 0.1), CONFIG)
     found, _ = minimise([*image, lied], resolve_scale(start, lied), CONFIG)
@@ -125,7 +125,7 @@ def test_the_line_of_sight_becomes_certain() -> None:
 def test_points_of_no_weight_are_not_there() -> None:
     expected = truth(4)
     term = depth_term(expected)
-    empty = DepthTerm(term.solid, term.points_camera, term.deviation_m, term.weight * 0, term.scale)
+    empty = DepthTerm(term.solids, term.points_camera, term.deviation_m, term.weight * 0, term.scale)
     linearised = empty.linearise(perturbed(expected, 4))
     for value in (linearised.cost, linearised.gradient, linearised.hessian, empty.inliers(expected)):
         assert (value == 0).all()

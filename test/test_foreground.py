@@ -30,7 +30,7 @@ POSES = [
 
 @pytest.fixture(scope="module")
 def foreground() -> Foreground:
-    config = NeuralMeshConfig(precision="float32", mirror=False)
+    config = NeuralMeshConfig(precision="float32", runtime="pytorch", mirror=False)
     return Foreground(NeuralMeshMethod(oracle_model(), ("mug",), torch.device("cpu"), config))
 
 

@@ -105,7 +105,7 @@ def test_a_region_of_a_distorted_image_is_where_the_rectified_image_has_it(x: fl
 
 @pytest.fixture(scope="module")
 def method() -> NeuralMeshMethod:
-    config = NeuralMeshConfig(precision="float32", mirror=False)
+    config = NeuralMeshConfig(precision="float32", runtime="pytorch", mirror=False)
     return NeuralMeshMethod(oracle_model(), ("mug",), torch.device("cpu"), config)
 
 

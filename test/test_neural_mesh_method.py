@@ -18,7 +18,7 @@ CAMERA = Camera(600.0, 600.0, 319.5, 239.5, 640, 480)
 @pytest.fixture(scope="module")
 def method() -> NeuralMeshMethod:
     # The oracle reads box coordinates from colours, which a mirror does not change as it would an object.
-    config = NeuralMeshConfig(precision="float32", mirror=False)
+    config = NeuralMeshConfig(precision="float32", runtime="pytorch", mirror=False)
     return NeuralMeshMethod(oracle_model(), ("mug",), torch.device("cpu"), config)
 
 

@@ -30,7 +30,8 @@ def method() -> PaperSchedule:
     waves = (model.meshes.points * size) @ (6 * torch.randn(3, 48)) + 2 * math.pi * torch.rand(48)
     model.meshes.memory.data = waves.cos()
     # The objects of the oracle are boxes: they fill their cuboids.
-    config = NeuralMeshConfig(precision="float32", correspondence=CorrespondenceConfig(full_presence=1.0))
+    correspondence = CorrespondenceConfig(full_presence=1.0)
+    config = NeuralMeshConfig(precision="float32", runtime="pytorch", correspondence=correspondence)
     return PaperSchedule(model, ("mug",), torch.device("cpu"), config)
 
 

@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from category_pose_ros.geometry import SE3, so3
-from category_pose_ros.geometry.solids import Solid, depth_along, is_beside_body, signed_distance, solid_of
+from category_pose_ros.geometry.solids import Solid, Solids, depth_along, is_beside_body, signed_distance, solid_of
 
 SIZE = torch.tensor([0.12, 0.08, 0.1], dtype=torch.float64)
 KINDS = list(Solid)
 
 
-def kinds(*solids: Solid) -> Tensor:
-    return torch.tensor([int(solid) for solid in solids])
+def kinds(*solids: Solid) -> Solids:
+    return Solids.of(solids, torch.float64)
 
 
 def distance(solid: Solid, points: object, viewpoint: tuple[float, ...], size: Tensor = SIZE) -> list[float]:

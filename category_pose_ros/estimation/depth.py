@@ -25,10 +25,11 @@ from category_pose_ros.estimation.images import Depth
 from category_pose_ros.estimation.state import State
 from category_pose_ros.estimation.terms import DepthTerm, SizePriorTerm
 from category_pose_ros.geometry import SE3, Camera, so3
-from category_pose_ros.geometry.solids import Solid, body_axis, depth_along, is_beside_body, solid_of
+from category_pose_ros.geometry.solids import Solid, Solids, body_axis, depth_along, is_beside_body, solid_of
 
 _TURNS_RAD = tuple(math.radians(angle) for angle in (0, -8, 8, -15, 15, -22, 22, -30, 30, -40, 40, -50, 50))
 _CLEARLY = 1.0  # nats of the depth term
+_CONSIDERED = 5000  # readings in the crop of an object that are looked at
 _SCALE_ERROR = 0.1  # standard deviation of the log of a measured scale: the pose that it was measured with errs
 
 
@@ -106,6 +107,8 @@ def sample_points(depth: Depth, camera: Camera, evidence: Evidence, config: Dept
     left, top, right, bottom = _region(evidence, camera)
     window = depth[top:bottom, left:right]
     rows, columns = np.nonzero(_is_reading(window))
+    if len(rows) > _CONSIDERED:  # of which the object has a good share
+        rows, columns = (each[np.linspace(0, len(each) - 1, _CONSIDERED).astype(int)] for each in (rows, columns))
     pixels = torch.from_numpy(np.stack([columns + left, rows + top], -1)).float()
     share = _presence(evidence, camera, pixels)
     chosen = torch.nonzero(share >= config.membership).squeeze(-1)
@@ -130,9 +133,8 @@ def depth_term(points: Sequence[DepthPoints], evidence: Sequence[Evidence], keep
         return torch.stack([getattr(item, name) for item in points]).repeat_interleave(keep, 0)
 
     device = points[0].weight.device
-    solids = torch.tensor([int(solid_of(item.table.name)) for item in evidence], device=device)
-    weight = stack("weight")
-    return DepthTerm(solids.repeat_interleave(keep), stack("points_camera"), stack("deviation_m"), weight, robust)
+    solids = Solids.of([solid_of(item.table.name) for item in evidence for _ in range(keep)], device=device)
+    return DepthTerm(solids, stack("points_camera"), stack("deviation_m"), stack("weight"), robust)
 
 
 def to_scale(
@@ -163,7 +165,7 @@ def resolve_scale(state: State, term: DepthTerm) -> State:
     """
     z = term.points_camera[..., 2]
     rays = term.points_camera / z.unsqueeze(-1)
-    ratio = z / depth_along(term.solid, state.size_m, state.camera_from_object, rays)
+    ratio = z / depth_along(term.solids, state.size_m, state.camera_from_object, rays)
     met = ratio.isfinite()
     weight = term.weight * met
     scale = _weighted_median(torch.where(met, ratio, torch.ones_like(ratio)), weight)
@@ -175,7 +177,7 @@ def resolve_scale(state: State, term: DepthTerm) -> State:
 def weigh_handles(state: State, term: DepthTerm, factor: float) -> DepthTerm:
     """The term with readings beside the round bodies of mugs counted so many times."""
     points = state.camera_from_object.inverse() @ term.points_camera
-    beside = is_beside_body(term.solid, state.size_m, points)
+    beside = is_beside_body(term.solids, state.size_m, points)
     return replace(term, weight=torch.where(beside, factor * term.weight, term.weight))
 
 
@@ -184,7 +186,7 @@ def turn_to_handles(state: State, term: DepthTerm) -> State:
 
     The distance to a thin handle has a narrow basin, so the solver alone would not get there.
     """
-    mugs = torch.nonzero(term.solid == Solid.VESSEL).squeeze(-1)
+    mugs = torch.nonzero(term.solids.are(Solid.VESSEL)).squeeze(-1)
     if not len(mugs):
         return state
     turns = len(_TURNS_RAD)

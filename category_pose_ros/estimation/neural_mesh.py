@@ -54,9 +54,10 @@ from category_pose_ros.estimation.uncertainty import (
 )
 from category_pose_ros.geometry import SE3, Camera, rotations
 from category_pose_ros.geometry.symmetry import canonical
-from category_pose_ros.models.backbone import FeatureMap, folded
+from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.checkpoint import NeuralMeshModel
 from category_pose_ros.models.posterior import Posterior
+from category_pose_ros.models.runtime import PRECISIONS, RUNTIMES, prepared
 from category_pose_ros.models.score import Signs
 from category_pose_ros.records import Frame, ObjectEstimate
 
@@ -80,7 +81,10 @@ class NeuralMeshConfig:
     duplicate_distance: float = setting(
         0.35, "Two objects whose centres are closer than this share of the smaller diagonal are one.", minimum=0.0
     )
-    precision: str = setting("auto", "Number format of the network.", choices=("auto", "float32", "bfloat16"))
+    precision: str = setting("auto", "Number format of the network.", choices=PRECISIONS)
+    runtime: str = setting(
+        "auto", "What runs the network; auto: OpenVINO on a CPU if it is installed, else PyTorch.", choices=RUNTIMES
+    )
     detection: DetectionConfig = section(DetectionConfig)
     proposals: ProposalConfig = section(ProposalConfig)
     correspondence: CorrespondenceConfig = section(CorrespondenceConfig)
@@ -163,9 +167,7 @@ class NeuralMeshMethod:
     def __init__(
         self, model: NeuralMeshModel, categories: tuple[str, ...], device: torch.device, config: NeuralMeshConfig
     ) -> None:
-        bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and _prefers_bfloat16(device))
-        network = folded(model.backbone).to(torch.bfloat16 if bfloat16 else torch.float32)
-        self._backbone = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = prepared(model.backbone, device, config.runtime, config.precision)
         self._posterior = Posterior(model, categories, device)
         self._grids = [ProposalGrid(table, config.proposals) for table in self._posterior.tables]
         self._device = device
@@ -257,7 +259,11 @@ class NeuralMeshMethod:
         sizes = dataclasses.replace(sizes, information=share[:, None, None] * sizes.information)
         # Far from what the cells say the robust kernel would drop them all, so it starts where their votes are.
         start = _aimed(believed, evidence)
-        solved = self._solve(evidence, start, sizes, others, readings, solver)
+        terms = [*self._image_terms(evidence, 1), sizes, *others]
+        if readings is None:
+            solved = self._fit(terms, start, solver)
+        else:
+            solved = self._fit_to_depth(evidence, terms, sizes, start, readings, solver)
         answers = self._choose(candidates, evidence, solved)
         strain = (2 * expected.cost(solved.states)).tolist()
         return [self._sighting(answer, row) for answer, row in zip(answers, strain, strict=True)]
@@ -265,16 +271,13 @@ class NeuralMeshMethod:
     def _find(
         self, image: images.Image, camera: Camera, level: int, allowed: hints.Mask | None
     ) -> Generator[None, None, list[Candidate]]:
-        """Candidates from one level of a pyramid of images, in pixels of the given one; the finest in three pieces."""
+        """Candidates from one level of a pyramid of images, in pixels of the given one; the finest in two pieces."""
         config = self._config.detection
         long_side = round(self._finest(camera) * max(camera.width, camera.height))
         small, small_camera = images.fit(image, camera, long_side >> level)
         cells = images.cell_camera(small_camera)
         voting = None if allowed is None else hints.allowed_cells(allowed, camera, cells).to(self._device)
-        halfway = self._backbone.lower(images.to_tensor([small], self._device))
-        if level == 0:
-            yield
-        features = self._backbone.upper(halfway)
+        features = self._features([small])
         if level == 0:
             yield
         return find_candidates(features, self._posterior, cells, camera, config, voting)
@@ -303,8 +306,12 @@ class NeuralMeshMethod:
         """Propose and refine: one answer per candidate."""
         starts = [self._grids[c.category].propose(item) for c, item in zip(candidates, evidence, strict=True)]
         readings = self._readings(scene, camera, evidence)
-        prior = _size_prior_term(evidence, len(starts[0].log_size))
-        solved = self._solve(evidence, State.cat(starts), prior, [], readings, self._config.solver)
+        keep = len(starts[0].log_size)
+        prior = _size_prior_term(evidence, keep)
+        terms: list[Term] = [*self._image_terms(evidence, keep), prior]
+        solved = self._fit(terms, State.cat(starts), self._config.solver)
+        if readings is not None:
+            solved = self._fit_to_depth(evidence, terms, prior, solved.states, readings, self._config.solver)
         return self._choose(candidates, evidence, solved)
 
     def _aim(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Votes]:
@@ -366,32 +373,35 @@ class NeuralMeshMethod:
         points = [measured.sample_points(scene.depth, camera, item, self._config.depth) for item in evidence]
         return _Readings(points, scene.planes)
 
-    def _solve(
+    def _fit(self, terms: list[Term], start: State, solver: SolverConfig) -> _Solved:
+        """All hypotheses of all objects in one batch."""
+        states, curvature = minimise(terms, start, solver)
+        nothing = torch.zeros_like(curvature.cost)
+        return _Solved(states, curvature, nothing, nothing)
+
+    def _fit_to_depth(
         self,
         evidence: list[Evidence],
-        start: State,
+        terms: list[Term],
         prior: SizePriorTerm,
-        others: list[Term],
-        readings: _Readings | None,
+        start: State,
+        readings: _Readings,
         solver: SolverConfig,
     ) -> _Solved:
-        """All hypotheses of all objects in one batch.
+        """The same with depth, from hypotheses that are right but for their scale: it sets that first.
 
-        Depth, where there is any, comes second: it sets the scale of what the image has found.
+        Args:
+            terms: those without depth, `prior` among them.
         """
         keep = len(start.log_size) // len(evidence)
-        terms: list[Term] = [*self._image_terms(evidence, keep), prior, *others]
-        states, curvature = minimise(terms, start, solver)
-        rests = contradicted = torch.zeros_like(curvature.cost)
-        if readings is not None:
-            term = measured.depth_term(readings.points, evidence, keep, self._config.depth.robust)
-            states, term, contradicted = measured.to_scale(states, term, prior, self._config.depth)
-            terms.append(term)
-            if len(readings.planes):
-                resting = resting_term(states, readings.planes, self._config.resting)
-                terms.append(resting)
-                rests = 2 * resting.weight - 1
-            states, curvature = minimise(terms, states, solver)
+        term = measured.depth_term(readings.points, evidence, keep, self._config.depth.robust)
+        states, term, contradicted = measured.to_scale(start, term, prior, self._config.depth)
+        terms, rests = [*terms, term], torch.zeros_like(contradicted)
+        if len(readings.planes):
+            resting = resting_term(states, readings.planes, self._config.resting)
+            terms.append(resting)
+            rests = 2 * resting.weight - 1
+        states, curvature = minimise(terms, states, solver)
         return _Solved(states, curvature, rests, contradicted)
 
     def _choose(self, candidates: list[Candidate], evidence: list[Evidence], solved: _Solved) -> list[_Answer]:
@@ -475,8 +485,7 @@ class NeuralMeshMethod:
         )
 
     def _features(self, pictures: list[images.Image]) -> FeatureMap:
-        features: FeatureMap = self._backbone(images.to_tensor(pictures, self._device))
-        return features
+        return self._network(images.to_tensor(pictures, self._device))
 
 
 def _groups(candidates: list[Candidate]) -> list[list[Candidate]]:
@@ -560,10 +569,3 @@ def _appearance(answer: _Answer, camera: Camera) -> tuple[Tensor, float]:
     """Projected centre and apparent diagonal, in pixels."""
     position = _position(answer).cpu()
     return camera.project(position), camera.fx * float(answer.state.size_m[0].norm() / position[2])
-
-
-def _prefers_bfloat16(device: torch.device) -> bool:
-    """CPUs without bfloat16 instructions emulate them, slower than single precision."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -96,17 +95,19 @@ def find_planes(depth: Depth, camera: Camera, config: RestingConfig) -> Planes:
         camera: of the depth image.
     """
     points, normals = _oriented_points(depth, camera)
-    found: list[tuple[npt.NDArray[np.float32], float]] = []
-    left = np.ones(len(points), dtype=np.bool_)
+    found: list[tuple[Tensor, Tensor]] = []
+    left = torch.ones(len(points), dtype=torch.bool)
     least = max(config.least_share * len(points), 30)
     while len(found) < config.planes and left.sum() >= least:
         normal, offset, on_plane = _largest_plane(points[left], normals[left], config.thickness)
         if on_plane < least:
             break
         found.append((normal, offset))
-        left &= np.abs(points @ normal + offset) > _CLEARED * config.thickness * points[:, 2]
-    normal = np.array([item for item, _ in found], dtype=np.float32).reshape(-1, 3)
-    return Planes(torch.from_numpy(normal), torch.tensor([offset for _, offset in found], dtype=torch.float32))
+        left &= (points @ normal + offset).abs() > _CLEARED * config.thickness * points[:, 2]
+    if not found:
+        return Planes(torch.empty(0, 3), torch.empty(0))
+    normal, offset = (torch.stack(parts) for parts in zip(*found, strict=True))
+    return Planes(normal, offset)
 
 
 def resting_term(state: State, planes: Planes, config: RestingConfig) -> RestingTerm:
@@ -216,40 +217,38 @@ def _posture(cosine: Tensor, angle: float) -> tuple[Tensor, Tensor]:
     return torch.where(stands, cosine.sign(), 0.0), stands | (cosine.abs() < np.sin(angle))
 
 
-def _oriented_points(depth: Depth, camera: Camera) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _oriented_points(depth: Depth, camera: Camera) -> tuple[Tensor, Tensor]:
     """Readings of a grid (N, 3) and their normals (N, 3) towards the camera, where both are known."""
     rows = np.linspace(0, depth.shape[0] - 1, min(_GRID[0], depth.shape[0])).astype(int)
     columns = np.linspace(0, depth.shape[1] - 1, min(_GRID[1], depth.shape[1])).astype(int)
     z = depth[np.ix_(rows, columns)]
     z = np.where((z > 0) & (z < _FARTHEST_M), z, np.nan)
     pixels = torch.from_numpy(np.stack(np.meshgrid(columns, rows), -1)).float()
-    points = camera.rays(pixels).numpy() * z[..., None]
+    points = camera.rays(pixels) * torch.from_numpy(z).float().unsqueeze(-1)
     across = points[_REACH:-_REACH, 2 * _REACH :] - points[_REACH:-_REACH, : -2 * _REACH]
     down = points[2 * _REACH :, _REACH:-_REACH] - points[: -2 * _REACH, _REACH:-_REACH]
-    points = points[_REACH:-_REACH, _REACH:-_REACH].reshape(-1, 3)
-    normals = np.cross(down, across).reshape(-1, 3)  # y points down and x right: towards the camera
-    length = np.linalg.norm(normals, axis=-1)
-    known = np.isfinite(length) & (length > 0) & np.isfinite(points[:, 2])
-    return points[known].astype(np.float32), (normals[known] / length[known, None]).astype(np.float32)
+    points = points[_REACH:-_REACH, _REACH:-_REACH].flatten(0, 1)
+    normals = torch.linalg.cross(down, across).flatten(0, 1)  # y points down and x right: towards the camera
+    length = normals.norm(dim=-1)
+    known = length.isfinite() & (length > 0) & points[:, 2].isfinite()
+    return points[known], normals[known] / length[known].unsqueeze(-1)
 
 
-def _largest_plane(
-    points: npt.NDArray[np.float32], normals: npt.NDArray[np.float32], thickness: float
-) -> tuple[npt.NDArray[np.float32], float, int]:
-    """Normal, offset, and how many of the points are on the plane."""
-    seeds = np.linspace(0, len(points) - 1, min(_HYPOTHESES, len(points))).astype(int)
+def _largest_plane(points: Tensor, normals: Tensor, thickness: float) -> tuple[Tensor, Tensor, int]:
+    """Normal (3,), offset (), and how many of the points are on the plane."""
+    seeds = torch.linspace(0, len(points) - 1, min(_HYPOTHESES, len(points))).long()
     offsets = -(points[seeds] * normals[seeds]).sum(-1)
-    near = np.abs(points @ normals[seeds].T + offsets) < thickness * points[:, 2:]
+    near = (points @ normals[seeds].T + offsets).abs() < thickness * points[:, 2:]
     near &= normals @ normals[seeds].T > _PARALLEL
     on_plane = near[:, near.sum(0).argmax()]
-    normal, offset = normals[seeds[0]], 0.0
+    normal, offset = normals[seeds[0]], offsets[0]
     for _ in range(3):  # a single normal is noisy: fit, and collect again
         middle = points[on_plane].mean(0)
         spread = points[on_plane] - middle
-        _, axes = np.linalg.eigh(spread.T @ spread)
-        normal = axes[:, 0] * -np.sign(axes[:, 0] @ middle)
-        offset = -float(normal @ middle)
-        on_plane = np.abs(points @ normal + offset) < thickness * points[:, 2]
+        _, axes = torch.linalg.eigh(spread.T @ spread)
+        normal = axes[:, 0] * -torch.sign(axes[:, 0] @ middle)
+        offset = -(normal @ middle)
+        on_plane = (points @ normal + offset).abs() < thickness * points[:, 2]
         on_plane &= normals @ normal > _PARALLEL
         if on_plane.sum() < 3:
             break

@@ -48,7 +48,7 @@ class Term(Protocol):
 class SolverConfig:
     """Levenberg-Marquardt."""
 
-    iterations: int = setting(10, "Damped steps per hypothesis.", minimum=1, maximum=200)
+    iterations: int = setting(7, "Damped steps per hypothesis.", minimum=1, maximum=200)
     damping: float = setting(1e-2, "Initial damping, relative to the diagonal.", minimum=1e-9, maximum=1e3)
     max_rotation_deg: float = setting(25.0, "Bound on the rotation of one step.", minimum=0.1, maximum=180.0)
     max_log_step: float = setting(0.25, "Bound on one step of log size and of log distance.", minimum=1e-3, maximum=2.0)

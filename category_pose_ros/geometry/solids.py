@@ -10,6 +10,8 @@ Object frame: origin at the centre of the box, z up, metres.
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -51,6 +53,9 @@ _BOXES = {
     # Bottom and top of the round body, and the handle, which alone tells the yaw of a mug.
     Solid.VESSEL: (_WHOLE, (0.5, 0.06, 0.3, 0.5, 0.06, 0.4)),
 }
+_TWO_BOXES = (Solid.CAR, Solid.CAMERA)
+_ROUND = (Solid.CYLINDER, Solid.VESSEL, Solid.BOWL)
+_OPEN = (Solid.VESSEL, Solid.BOWL)
 _NEAREST_HANDLE, _FARTHEST_HANDLE = 1.12, 2.5  # in radii of the body: beside it, and still of the mug
 _HANDLE = 1  # the second box of a VESSEL; at -x it ends where the body does, an extent along y from the box's -x
 
@@ -62,8 +67,72 @@ def solid_of(category: str) -> Solid:
     return Solid.CYLINDER if symmetry_of(category) is Symmetry.AXIS_Z else Solid.BOX
 
 
+@dataclass(frozen=True, eq=False)
+class Solids:
+    """What stands in each of B boxes, and what follows from that whatever their poses and sizes are.
+
+    A solid has flat faces, F of them, at -x, -y, -z, +x, +y, +z of each of its K boxes, and perhaps a
+    round side. The second box is that of two boxes or the handle of a VESSEL.
+
+    Attributes:
+        kind: (B,) values of `Solid`.
+        kinds: those that may be among them: what none of them has is not computed.
+        shares: (B, K, F, 3) share of each extent in the distance of a face from the centre.
+        absent: (B, K, 1, F) whether there is no such face.
+        opening: (B, K, 1, F) whether it is open: no face for what is behind it.
+        both: (B, 1, 1, F) whether it is seen from both sides.
+        handle: (B, K, 1, 1) whether the box is the handle of a VESSEL.
+        margin: (B,) how far out behind a hidden face something is still of the object, in diagonals.
+    """
+
+    kind: Tensor
+    kinds: frozenset[Solid]
+    shares: Tensor
+    absent: Tensor
+    opening: Tensor
+    both: Tensor
+    handle: Tensor
+    margin: Tensor
+
+    @staticmethod
+    def of(kinds: Sequence[Solid], dtype: torch.dtype = torch.float32, device: torch.device | None = None) -> Solids:
+        """Solids of these kinds, for sizes of this type."""
+        kind = torch.tensor([int(kind) for kind in kinds], device=device)
+        boxes = 2 if any(kind in _BOXES for kind in kinds) else 1
+        shares, absent, opening, both, margin = (table.to(kind.device)[kind] for table in _TABLES)
+        is_handle = (kind == Solid.VESSEL).unsqueeze(-1) & (torch.arange(boxes, device=kind.device) == _HANDLE)
+        return Solids(
+            kind,
+            frozenset(kinds),
+            shares[:, :boxes].to(dtype),
+            absent[:, :boxes, None],
+            opening[:, :boxes, None],
+            both[:, None, None],
+            is_handle[..., None, None],
+            margin.to(dtype),
+        )
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def __getitem__(self, index: Tensor) -> Solids:
+        tables = (self.shares, self.absent, self.opening, self.both, self.handle, self.margin)
+        return Solids(self.kind[index], self.kinds, *(table[index] for table in tables))
+
+    def has(self, *kinds: Solid) -> bool:
+        """Whether one of these kinds may be among them."""
+        return not self.kinds.isdisjoint(kinds)
+
+    def are(self, *kinds: Solid) -> Tensor:
+        """Which (B,) are of one of these kinds."""
+        first, *others = (self.kind == kind for kind in kinds)
+        for other in others:
+            first = first | other
+        return first
+
+
 def signed_distance(
-    solid: Tensor, size_m: Tensor, points_object: Tensor, viewpoint: Tensor
+    solids: Solids, size_m: Tensor, points_object: Tensor, viewpoint: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Distance of points to the surface of solids that is seen from somewhere, with derivatives.
 
@@ -75,7 +144,7 @@ def signed_distance(
     four open sides of a HINGE for what is between its two plates, which are seen from both sides.
 
     Args:
-        solid: (B,) values of `Solid`.
+        solids: B of them.
         size_m: (B, 3) extents of the boxes.
         points_object: (B, N, 3).
         viewpoint: (B, 3) in the object frame.
@@ -84,26 +153,26 @@ def signed_distance(
         Distance (B, N) in metres, a kilometre for what has none, its derivatives by the point
         (B, N, 3) and by the log of the extents (B, N, 3).
     """
-    from_inside = _is_open(solid) & (viewpoint[:, 2] > size_m[:, 2] / 2)  # (B,)
-    # Of each of two boxes (B, K, N), and of one round side (B, N).
-    flat, flat_by_point, flat_by_log_size = _flat_faces(solid, size_m, points_object, viewpoint, from_inside)
-    side, side_by_point, side_by_log_size = _round_side(solid, size_m, points_object, viewpoint, from_inside)
-    is_side = ~_is_flat(solid)[:, None, None] & (side.unsqueeze(1) > flat)
-    is_side[:, _HANDLE] &= (solid != Solid.VESSEL).unsqueeze(-1)  # the handle is beside the round body, not in it
+    from_inside = solids.are(*_OPEN) & (viewpoint[:, 2] > size_m[:, 2] / 2)  # (B,)
+    margin_m = solids.margin * size_m.norm(dim=-1)
+    flat, flat_by_point, flat_by_log_size = _flat_faces(solids, size_m, points_object, viewpoint, from_inside, margin_m)
+    if not solids.has(*_ROUND):
+        distance, box = flat.min(1)
+        return distance, _of_box(flat_by_point, box), _of_box(flat_by_log_size, box)
+    side, side_by_point, side_by_log_size = _round_side(solids, size_m, points_object, viewpoint, from_inside, margin_m)
+    is_round = solids.are(*_ROUND)[:, None, None] & ~solids.handle[..., 0]  # the handle is beside the body, not in it
+    is_side = is_round & (side.unsqueeze(1) > flat)
     distance, box = torch.where(is_side, side.unsqueeze(1), flat).min(1)  # of two boxes the nearer counts
     is_side = is_side.gather(1, box.unsqueeze(1)).squeeze(1).unsqueeze(-1)
-    box = box[:, None, :, None].expand(-1, -1, -1, 3)
-    flat_by_point = flat_by_point.gather(1, box).squeeze(1)
-    flat_by_log_size = flat_by_log_size.gather(1, box).squeeze(1)
-    by_point = torch.where(is_side, side_by_point, flat_by_point)
-    return distance, by_point, torch.where(is_side, side_by_log_size, flat_by_log_size)
+    by_point = torch.where(is_side, side_by_point, _of_box(flat_by_point, box))
+    return distance, by_point, torch.where(is_side, side_by_log_size, _of_box(flat_by_log_size, box))
 
 
-def depth_along(solid: Tensor, size_m: Tensor, camera_from_object: SE3, rays: Tensor) -> Tensor:
+def depth_along(solids: Solids, size_m: Tensor, camera_from_object: SE3, rays: Tensor) -> Tensor:
     """Depth at which rays from the camera meet the surface.
 
     Args:
-        solid: (B,) values of `Solid`.
+        solids: B of them.
         size_m: (B, 3) extents of the boxes.
         camera_from_object: batch (B,).
         rays: (B, N, 3) directions in the camera frame with z = 1.
@@ -114,12 +183,14 @@ def depth_along(solid: Tensor, size_m: Tensor, camera_from_object: SE3, rays: Te
     viewpoint = camera_from_object.inverse().translation.unsqueeze(1)  # (B, 1, 3)
     direction = rays @ camera_from_object.rotation
     direction = torch.where(direction.abs() < _TINY, torch.full_like(direction, _TINY), direction)
-    one = _depth_of_one(solid, size_m, viewpoint, direction)
-    planes, is_vessel = _planes(solid, size_m).sum(-1), (solid == Solid.VESSEL).unsqueeze(-1)
+    one = _depth_of_one(solids, size_m, viewpoint, direction)
+    if not solids.has(*_BOXES):
+        return one
+    planes, is_vessel = _planes(solids, size_m).sum(-1), solids.are(Solid.VESSEL).unsqueeze(-1)
     planes = torch.where(is_vessel.unsqueeze(-1), planes[:, _HANDLE:], planes)  # its first box is no box
     boxes = _depth_of_boxes(planes, viewpoint, direction)
     found = torch.where(is_vessel, torch.fmin(one, boxes), one)
-    return torch.where(_is_two_boxes(solid).unsqueeze(-1), boxes, found)
+    return torch.where(solids.are(*_TWO_BOXES).unsqueeze(-1), boxes, found)
 
 
 def body_axis(size_m: Tensor) -> Tensor:
@@ -128,32 +199,32 @@ def body_axis(size_m: Tensor) -> Tensor:
     return torch.stack([(size_m[:, 1] - size_m[:, 0]) / 2, zero, zero], dim=-1)
 
 
-def is_beside_body(solid: Tensor, size_m: Tensor, points_object: Tensor) -> Tensor:
+def is_beside_body(solids: Solids, size_m: Tensor, points_object: Tensor) -> Tensor:
     """Which points (B, N) are beside the body of a VESSEL, between its bottom and top, where its handle may be."""
     radius = size_m[:, 1:2] / 2
     across = points_object - body_axis(size_m).unsqueeze(1)
     rho = across[..., :2].norm(dim=-1) / radius
     beside = (rho > _NEAREST_HANDLE) & (rho < _FARTHEST_HANDLE) & (across[..., 2].abs() < size_m[:, 2:] / 2)
-    return beside & (solid == Solid.VESSEL).unsqueeze(-1)
+    return beside & solids.are(Solid.VESSEL).unsqueeze(-1)
 
 
-def _depth_of_one(solid: Tensor, size_m: Tensor, viewpoint: Tensor, direction: Tensor) -> Tensor:
+def _depth_of_one(solids: Solids, size_m: Tensor, viewpoint: Tensor, direction: Tensor) -> Tensor:
     """Where rays meet any solid but two boxes or a handle, as multiples (B, N) of themselves; NaN where they miss."""
-    centre, half = _body(solid, size_m)
+    centre, half = _body(solids, size_m)
     origin = (viewpoint - centre.unsqueeze(1)) / half.unsqueeze(1)  # (B, 1, 3) in half extents
     direction = direction / half.unsqueeze(1)
     low, high = (-1 - origin) / direction, (1 - origin) / direction
     slab_entry, slab_leave = torch.minimum(low, high), torch.maximum(low, high)  # (B, N, 3)
-    side_entry, side_leave = _unit_sphere(_about_side(solid, origin, 1.0), _about_side(solid, direction, 0.0))
-    is_flat = _is_flat(solid).unsqueeze(-1)
+    side_entry, side_leave = _unit_sphere(_about_side(solids, origin, 1.0), _about_side(solids, direction, 0.0))
+    is_flat = ~solids.are(*_ROUND).unsqueeze(-1)
     side_entry = torch.where(is_flat, slab_entry[..., :2].amax(-1), side_entry)
     side_leave = torch.where(is_flat, slab_leave[..., :2].amin(-1), side_leave)
     entry = torch.maximum(side_entry, slab_entry[..., 2])
     leave = torch.minimum(side_leave, slab_leave[..., 2])
     met = (entry < leave) & (entry > 0)  # False for the NaN of a ray that misses the round side
     through_top = (slab_entry[..., 2] > side_entry) & (direction[..., 2] < 0)
-    from_inside = through_top & _is_open(solid).unsqueeze(-1)
-    is_hinge = (solid == Solid.HINGE).unsqueeze(-1)
+    from_inside = through_top & solids.are(*_OPEN).unsqueeze(-1)
+    is_hinge = solids.are(Solid.HINGE).unsqueeze(-1)
     from_inside |= is_hinge & ~_is_plate(slab_entry.argmax(-1), direction)
     passes = is_hinge & from_inside & ~_is_plate(slab_leave.argmin(-1), -direction)
     surface = torch.where(from_inside, leave, entry)
@@ -172,98 +243,86 @@ def _depth_of_boxes(planes: Tensor, viewpoint: Tensor, direction: Tensor) -> Ten
     return first.masked_fill(inside | first.isinf(), torch.nan)
 
 
-def _is_open(solid: Tensor) -> Tensor:
-    return (solid == Solid.VESSEL) | (solid == Solid.BOWL)
-
-
-def _is_flat(solid: Tensor) -> Tensor:
-    return (solid == Solid.BOX) | (solid == Solid.HINGE) | _is_two_boxes(solid)
-
-
-def _is_two_boxes(solid: Tensor) -> Tensor:
-    return (solid == Solid.CAR) | (solid == Solid.CAMERA)
-
-
 def _is_plate(axis: Tensor, inwards: Tensor) -> Tensor:
     """Whether the face (B, N) across an axis, of the two the one that is entered so, is bottom or back."""
     return (axis != 1) & (inwards.gather(-1, axis.unsqueeze(-1)).squeeze(-1) > 0)
 
 
-def _about_side(solid: Tensor, scaled: Tensor, top: float) -> Tensor:
+def _about_side(solids: Solids, scaled: Tensor, top: float) -> Tensor:
     """Coordinates (B, N, 3), in half extents, as those in which the round side is the unit sphere.
 
     The side of a cylinder is round about z and has no third coordinate. That of a bowl has its
     centre in the top, at z = 1, and reaches down to the bottom.
 
     Args:
-        solid: (B,).
+        solids: B of them.
         scaled: (B, N, 3) in half extents.
         top: 1 for places, 0 for directions.
     """
-    is_bowl = (solid == Solid.BOWL).to(scaled)[:, None, None]
+    if not solids.has(Solid.BOWL):
+        return torch.cat([scaled[..., :2], torch.zeros_like(scaled[..., 2:])], dim=-1)
+    is_bowl = solids.are(Solid.BOWL).to(scaled)[:, None, None]
     return torch.cat([scaled[..., :2], is_bowl * (scaled[..., 2:] - top) / 2], dim=-1)
 
 
-def _body(solid: Tensor, size_m: Tensor) -> tuple[Tensor, Tensor]:
+def _body(solids: Solids, size_m: Tensor) -> tuple[Tensor, Tensor]:
     """Centre and half extents (B, 3) of the solids."""
-    vessel = (solid == Solid.VESSEL).unsqueeze(-1)
+    if not solids.has(Solid.VESSEL):
+        return torch.zeros_like(size_m), size_m / 2
+    vessel = solids.are(Solid.VESSEL).unsqueeze(-1)
     axis = body_axis(size_m)
     as_wide = size_m[..., [1, 1, 2]]
     return torch.where(vessel, axis, torch.zeros_like(axis)), torch.where(vessel, as_wide, size_m) / 2
 
 
 def _flat_faces(
-    solid: Tensor, size_m: Tensor, points_object: Tensor, viewpoint: Tensor, from_inside: Tensor
+    solids: Solids, size_m: Tensor, points_object: Tensor, viewpoint: Tensor, from_inside: Tensor, margin_m: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Largest distance (B, K, N) to the flat faces of each box, and its derivatives (B, K, N, 3).
 
     Those are bottom and top of a round body, and also the sides of a box.
     """
-    unit = torch.eye(3, dtype=points_object.dtype, device=points_object.device)
-    normals = torch.cat([-unit, unit])  # (F, 3)
-    by_log_size = _planes(solid, size_m)  # (B, K, F, 3)
-    planes = by_log_size.sum(-1)
-    distance = (points_object @ normals.T).unsqueeze(1) - planes.unsqueeze(2)  # (B, K, N, F)
-    is_side, is_top, is_bottom = normals[:, 2] == 0, normals[:, 2] > 0, normals[:, 2] < 0
-    kind = solid[:, None, None, None]
-    is_handle = (kind == Solid.VESSEL) & (torch.arange(2, device=solid.device) == _HANDLE)[:, None, None]
-    is_plate = is_bottom | (normals[:, 0] < 0)
-    absent = (is_side & ~_is_flat(kind) & ~is_handle) | (is_bottom & (kind == Solid.BOWL))
-    opening = (is_top & _is_open(kind) & ~is_handle) | (~is_plate & (kind == Solid.HINGE))
-    absent = absent | (opening & (distance < 0))
-    facing = ((viewpoint @ normals.T).unsqueeze(1) > planes).unsqueeze(2)  # (B, K, 1, F)
-    inside = from_inside[:, None, None, None] & ~is_handle
-    seen = facing | inside | (is_plate & (kind == Solid.HINGE))
-    margin = _margin(solid, size_m)[:, None, None, None]
-    of_box, face = _of_seen(distance, seen, margin).masked_fill(absent, -_FAR_M).max(-1)  # (B, K, N)
+    by_log_size = _planes(solids, size_m)  # (B, K, F, 3)
+    planes = by_log_size.sum(-1).unsqueeze(2)
+    along = torch.cat([-points_object, points_object], dim=-1).unsqueeze(1)  # (B, 1, N, F)
+    distance = along - planes
+    facing = torch.cat([-viewpoint, viewpoint], dim=-1)[:, None, None] > planes  # (B, K, 1, F)
+    seen = facing | solids.both | (from_inside[:, None, None, None] & ~solids.handle)
+    absent = solids.absent
+    if solids.has(*_OPEN, Solid.HINGE):
+        absent = absent | (solids.opening & (distance < 0))
+    distance = _of_seen(distance, seen, margin_m[:, None, None, None])
+    of_box, face = distance.masked_fill(absent, -_FAR_M).max(-1)  # (B, K, N)
+    normals = torch.eye(3, dtype=size_m.dtype, device=size_m.device)
+    normals = torch.cat([-normals, normals])
     return of_box, normals[face], -by_log_size.gather(2, face.unsqueeze(-1).expand(-1, -1, -1, 3))
 
 
-def _planes(solid: Tensor, size_m: Tensor) -> Tensor:
-    """What each extent adds to the distance of the faces at -x, -y, -z, +x, +y, +z from the centre, (B, K, 6, 3).
+def _of_box(values: Tensor, box: Tensor) -> Tensor:
+    """Of values (B, K, N, 3) those of one box (B, N) for each point."""
+    if values.shape[1] == 1:
+        return values.squeeze(1)
+    return values.gather(1, box[:, None, :, None].expand(-1, -1, -1, 3)).squeeze(1)
 
-    K boxes, both the whole one unless named. It is also the derivative by the log of the extents.
+
+def _planes(solids: Solids, size_m: Tensor) -> Tensor:
+    """What each extent adds to the distance of the faces from the centre, (B, K, F, 3).
+
+    It is also the derivative by the log of the extents.
     """
-    along = torch.eye(3, dtype=size_m.dtype, device=size_m.device).repeat(2, 1)  # (F, 3)
-    shares = 0.5 * along.expand(1, 2, 6, 3)
-    for kind, places in _BOXES.items():
-        boxes = along.new_tensor(places).unsqueeze(-1) * along  # (K, F, 3)
-        if kind is Solid.VESSEL:
-            boxes[_HANDLE, 0, 1] = -1.0
-        shares = torch.where((solid == kind)[:, None, None, None], boxes, shares)
-    return shares * size_m[:, None, None]
+    return solids.shares * size_m[:, None, None]
 
 
 def _round_side(
-    solid: Tensor, size_m: Tensor, points_object: Tensor, viewpoint: Tensor, from_inside: Tensor
+    solids: Solids, size_m: Tensor, points_object: Tensor, viewpoint: Tensor, from_inside: Tensor, margin_m: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Distance to the round side, (rho - 1) sqrt(ab) with rho = |(x / a, y / b)|, and its derivatives.
 
     A bowl has z in rho as well.
     """
-    centre, half = _body(solid, size_m)
+    centre, half = _body(solids, size_m)
     across = points_object - centre.unsqueeze(-2)
-    scaled = _about_side(solid, across / half.unsqueeze(-2), 1.0)  # (B, N, 3)
+    scaled = _about_side(solids, across / half.unsqueeze(-2), 1.0)  # (B, N, 3)
     rho = scaled.norm(dim=-1).clamp_min(1e-6)
     mean = half[:, None, :2].prod(-1).sqrt()
     distance = (rho - 1) * mean
@@ -271,12 +330,14 @@ def _round_side(
     by_point = mean.unsqueeze(-1) * scaled / (semi * rho.unsqueeze(-1))
     of_mean = distance.unsqueeze(-1) * half.new_tensor([0.5, 0.5, 0.0])
     by_log_half = of_mean - by_point * across
-    vessel = (solid == Solid.VESSEL)[:, None, None]
-    by_log_size = torch.where(vessel, _of_vessel(size_m, by_point, by_log_half), by_log_half)
+    by_log_size = by_log_half
+    if solids.has(Solid.VESSEL):
+        vessel = solids.are(Solid.VESSEL)[:, None, None]
+        by_log_size = torch.where(vessel, _of_vessel(size_m, by_point, by_log_half), by_log_half)
     # The tangent at the direction of the point has the viewpoint in front of it.
-    eye = _about_side(solid, ((viewpoint - centre) / half).unsqueeze(-2), 1.0)
+    eye = _about_side(solids, ((viewpoint - centre) / half).unsqueeze(-2), 1.0)
     seen = ((scaled * eye).sum(-1) > rho) | from_inside.unsqueeze(-1)
-    return _of_seen(distance, seen, _margin(solid, size_m).unsqueeze(-1)), by_point, by_log_size
+    return _of_seen(distance, seen, margin_m.unsqueeze(-1)), by_point, by_log_size
 
 
 def _of_vessel(size_m: Tensor, by_point: Tensor, by_log_half: Tensor) -> Tensor:
@@ -287,18 +348,9 @@ def _of_vessel(size_m: Tensor, by_point: Tensor, by_log_half: Tensor) -> Tensor:
     return torch.stack([by_log_x, by_log_y, by_log_half[..., 2]], dim=-1)
 
 
-def _margin(solid: Tensor, size_m: Tensor) -> Tensor:
-    """How far out behind a hidden face something is still of the object, (B,) metres.
-
-    Behind one of two boxes the other begins, behind the body of a VESSEL its handle.
-    """
-    margin = _BEHIND * size_m.norm(dim=-1)
-    return torch.where(_is_two_boxes(solid) | (solid == Solid.VESSEL), torch.zeros_like(margin), margin)
-
-
-def _of_seen(distance: Tensor, seen: Tensor, margin: Tensor) -> Tensor:
+def _of_seen(distance: Tensor, seen: Tensor, margin_m: Tensor) -> Tensor:
     """Distance to faces; to one that is not seen far above zero for what is well behind it, else far below."""
-    hidden = torch.where(distance > margin, _FAR_M, -_FAR_M)
+    hidden = torch.where(distance > margin_m, _FAR_M, -_FAR_M)
     return torch.where(seen, distance, hidden.to(distance))
 
 
@@ -309,3 +361,29 @@ def _unit_sphere(origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     nearest = origin + middle.unsqueeze(-1) * direction
     reach = ((1 - nearest.square().sum(-1)) / square).sqrt()
     return middle - reach, middle + reach
+
+
+def _tables() -> tuple[Tensor, ...]:
+    """Of each kind `shares`, `absent`, `opening`, `both` and `margin` as in `Solids`, with two boxes."""
+    along = torch.eye(3, dtype=torch.float64).repeat(2, 1)  # (F, 3)
+    low_x, low_z, high_z = 0, 2, 5
+    shares = 0.5 * along.repeat(len(Solid), 2, 1, 1)
+    absent = torch.zeros(len(Solid), 2, 6, dtype=torch.bool)
+    opening, both = torch.zeros_like(absent), torch.zeros(len(Solid), 6, dtype=torch.bool)
+    for kind, places in _BOXES.items():
+        shares[kind] = along.new_tensor(places).unsqueeze(-1) * along
+    shares[Solid.VESSEL, _HANDLE, low_x, 1] = -1.0
+    for kind in _ROUND:
+        absent[kind] = along[:, 2] == 0
+    absent[Solid.BOWL, :, low_z] = True
+    absent[Solid.VESSEL, _HANDLE] = False
+    opening[list(_OPEN), :, high_z] = True
+    opening[Solid.VESSEL, _HANDLE] = False
+    both[Solid.HINGE, [low_x, low_z]] = True
+    opening[Solid.HINGE] = ~both[Solid.HINGE]
+    margin = torch.full((len(Solid),), _BEHIND, dtype=torch.float64)
+    margin[list(_BOXES)] = 0.0  # behind one of two boxes the other begins, behind the body of a VESSEL its handle
+    return shares, absent, opening, both, margin
+
+
+_TABLES = _tables()

@@ -8,7 +8,6 @@ and batch norm only, so that it runs in bfloat16 and folds for inference.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -87,17 +86,12 @@ class Backbone(nn.Module):
 
     def forward(self, image: Tensor) -> FeatureMap:
         """Args: image (B, 3, H, W) uint8 RGB."""
-        return self.upper(self.lower(image))
-
-    def lower(self, image: Tensor) -> list[Tensor]:
-        """The first half of the work, for who must not be busy for the whole of it at once: strides 4 and 8."""
         scaled = (image.to(self.feature_head.weight.dtype) - OUTSIDE) / 60.0
         x = self.stem(scaled.contiguous(memory_format=torch.channels_last))
-        return self._up(x, self.stages[:2])
-
-    def upper(self, levels: list[Tensor]) -> FeatureMap:
-        """The rest of it."""
-        levels = levels + self._up(levels[-1], self.stages[2:])
+        levels = []
+        for stage in self.stages:
+            x = stage(x)
+            levels.append(x)
         top: Tensor = self.laterals[2](levels[3])
         for k in (1, 0):
             top = self.merges[k](
@@ -108,14 +102,6 @@ class Backbone(nn.Module):
         votes = self.vote_head(x).float()
         axes = votes[:, 3:9].unflatten(1, (2, 3))
         return FeatureMap(feature, votes[:, :2] * 4, votes[:, 2] + 2, axes, votes[:, 9:] - 0.5)
-
-    @staticmethod
-    def _up(x: Tensor, stages: Iterable[nn.Module]) -> list[Tensor]:
-        levels = []
-        for stage in stages:
-            x = stage(x)
-            levels.append(x)
-        return levels
 
 
 def folded(network: Backbone) -> Backbone:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from category_pose_ros.estimation.solver import Linearised, gauss_newton
 from category_pose_ros.estimation.state import State
-from category_pose_ros.geometry.solids import signed_distance
+from category_pose_ros.geometry.solids import Solids, signed_distance
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,14 +23,14 @@ class DepthTerm:
     """Geman-McClure robust distance to the surface (Geman and McClure 1987).
 
     Attributes:
-        solid: (B,) values of `geometry.solids.Solid`.
+        solids: what stands in the boxes.
         points_camera: (B, N, 3) measured points in metres.
         deviation_m: (B, N) standard deviation of their distance to the surface.
         weight: (B, N) share of an independent measurement that each is; 0 drops it.
         scale: distance in standard deviations at which a point's pull is a quarter of its squared error's.
     """
 
-    solid: Tensor
+    solids: Solids
     points_camera: Tensor
     deviation_m: Tensor
     weight: Tensor
@@ -39,7 +39,7 @@ class DepthTerm:
     def __getitem__(self, index: Tensor) -> DepthTerm:
         """The term of some of the hypotheses."""
         readings = self.points_camera[index], self.deviation_m[index], self.weight[index]
-        return DepthTerm(self.solid[index], *readings, self.scale)
+        return DepthTerm(self.solids[index], *readings, self.scale)
 
     def linearise(self, state: State) -> Linearised:
         distance, by_point, by_log_size = self._distance(state)
@@ -65,7 +65,7 @@ class DepthTerm:
     def _distance(self, state: State) -> tuple[Tensor, Tensor, Tensor]:
         object_from_camera = state.camera_from_object.inverse()
         points_object = object_from_camera @ self.points_camera
-        return signed_distance(self.solid, state.size_m, points_object, object_from_camera.translation)
+        return signed_distance(self.solids, state.size_m, points_object, object_from_camera.translation)
 
     def _robust(self, residual: Tensor) -> tuple[Tensor, Tensor]:
         """Cost and derivative weight: rho = 0.5 c^2 r^2 / (c^2 + r^2)."""

@@ -38,12 +38,11 @@ class RestingTerm:
     deviation_m: Tensor
 
     def linearise(self, state: State) -> Linearised:
-        residual, jacobian = self._tilt(state)
-        weight = self.weight.unsqueeze(-1)
-        tilt_gradient, tilt_hessian = gauss_newton(residual.unsqueeze(1), jacobian.unsqueeze(1), weight)
-        gap, by_step = self._gap(state)
-        gradient, hessian = gauss_newton(gap[:, None, None], by_step[:, None, None], weight)
-        return Linearised(self._cost(residual, gap), tilt_gradient + gradient, tilt_hessian + hessian)
+        (tilt, by_tilt), (gap, by_gap) = self._tilt(state), self._gap(state)
+        residual = torch.cat([tilt, gap.unsqueeze(-1)], dim=-1).unsqueeze(1)  # (B, 1, 4)
+        jacobian = torch.cat([by_tilt, by_gap.unsqueeze(1)], dim=1).unsqueeze(1)
+        gradient, hessian = gauss_newton(residual, jacobian, self.weight.unsqueeze(-1))
+        return Linearised(self._cost(tilt, gap), gradient, hessian)
 
     def cost(self, state: State) -> Tensor:
         return self._cost(self._tilt(state)[0], self._gap(state)[0])

@@ -1,0 +1,99 @@
+"""The network as it runs at estimation: whoever computes it, it says the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+import torch
+from neural_models import TINY
+from torch.testing import assert_close
+
+from category_pose_ros.models.backbone import Backbone, FeatureMap
+from category_pose_ros.models.runtime import prepared
+
+CPU = torch.device("cpu")
+FIELDS = ("feature", "centre", "log_diagonal", "axes", "log_shape")
+needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    torch.manual_seed(0)
+    backbone = Backbone(TINY)
+    backbone(images(2, 64, 64))  # in training mode: gives the batch norms statistics of their own
+    return backbone.eval()
+
+
+def images(count: int, height: int, width: int) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8)
+
+
+def alike(found: FeatureMap, expected: FeatureMap, tolerance: float) -> None:
+    for name in FIELDS:
+        assert_close(getattr(found, name), getattr(expected, name), atol=tolerance, rtol=tolerance)
+
+
+@needs_openvino
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.05)])
+def test_openvino_agrees_with_pytorch_at_every_size(backbone: Backbone, precision: str, tolerance: float) -> None:
+    network = prepared(backbone, CPU, "openvino", precision)
+    for size in ((1, 64, 64), (3, 128, 128), (1, 96, 160), (1, 64, 64)):
+        pictures = images(*size)
+        with torch.inference_mode():
+            alike(network(pictures), backbone(pictures), tolerance)
+
+
+@needs_openvino
+def test_an_answer_of_openvino_outlives_the_next_one(backbone: Backbone) -> None:
+    network = prepared(backbone, CPU, "openvino", "float32")
+    first = network(images(1, 64, 64))
+    kept = first.feature.clone()
+    network(images(1, 64, 64))
+    assert torch.equal(first.feature, kept)
+
+
+@needs_openvino
+def test_openvino_takes_images_that_are_views(backbone: Backbone) -> None:
+    """As those that come from OpenCV, whose channels are last."""
+    network = prepared(backbone, CPU, "openvino", "float32")
+    pictures = images(1, 64, 64)
+    seen = pictures.contiguous(memory_format=torch.channels_last)
+    alike(network(seen), network(pictures), 1e-6)
+
+
+@needs_openvino
+def test_openvino_follows_the_number_of_threads(backbone: Backbone) -> None:
+    network, pictures, threads = prepared(backbone, CPU, "openvino", "float32"), images(1, 64, 64), []
+    expected, before = network(pictures), torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            alike(network(pictures), expected, 1e-4)
+            threads.append(network.threads)
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1, 2]
+
+
+@needs_openvino
+def test_nothing_is_reported_to_anybody(backbone: Backbone) -> None:
+    prepared(backbone, CPU, "openvino")
+    assert "openvino_telemetry" not in sys.modules
+
+
+def test_pytorch_runs_the_network_where_openvino_is_missing(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    network, pictures = prepared(backbone, CPU, "auto", "float32"), images(1, 64, 64)
+    with torch.inference_mode():
+        alike(network(pictures), backbone(pictures), 1e-4)
+    with pytest.raises(ValueError, match="openvino is not installed"):
+        prepared(backbone, CPU, "openvino")
+
+
+def test_openvino_refuses_another_device(backbone: Backbone) -> None:
+    with pytest.raises(ValueError, match="openvino runs on the CPU, and the device is cuda"):
+        prepared(backbone, torch.device("cuda"), "openvino")
