@@ -203,7 +203,7 @@ class NeuralMeshMethod:
         levels = []
         for level in range(self._config.detection.levels):
             levels.append((yield from self._find(image, camera, level, allowed)))
-            yield
+        yield
         answers: list[_Answer] = []
         candidates = merge_levels(levels, self._config.detection, self._finest(camera))
         taken = [self._where(belief, camera) for belief in explained]
@@ -216,7 +216,7 @@ class NeuralMeshMethod:
                 yield
             candidates = distinct(aimed, self._config.least_cells)
         for group in _groups(candidates):
-            evidence = yield from self._look_twice(image, camera, group)
+            evidence = self._look_twice(image, camera, group)
             yield
             answers += self._answers(camera, scene, group, evidence)
             yield
@@ -326,14 +326,11 @@ class NeuralMeshMethod:
         crops, cells = self._crops(image, camera, candidates)
         return self._read(self._features(crops), None, candidates, cells, camera)
 
-    def _look_twice(
-        self, image: images.Image, camera: Camera, candidates: list[Candidate]
-    ) -> Generator[None, None, list[Evidence]]:
-        """The same of each crop and, if wished, its mirror image; a piece each."""
+    def _look_twice(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Evidence]:
+        """The same of each crop and, if wished, its mirror image."""
         crops, cells = self._crops(image, camera, candidates)
         features, mirrored = self._features(crops), None
         if self._config.mirror:
-            yield
             mirrored = self._features([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])
         return self._read(features, mirrored, candidates, cells, camera)
 

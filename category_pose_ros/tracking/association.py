@@ -23,8 +23,12 @@ def distance(first: ObjectEstimate, second: ObjectEstimate) -> float:
     if min(before[2], after[2]) <= 0:
         return float("inf")
     across = np.linalg.norm(before / before[2] - after / after[2])
-    smaller = min(float(np.linalg.norm(item.size_m)) / z for item, z in ((first, before[2]), (second, after[2])))
-    return float(across / smaller)
+    return float(across / min(apparent_diagonal(first), apparent_diagonal(second)))
+
+
+def apparent_diagonal(item: ObjectEstimate) -> float:
+    """Angle that the diagonal of an object in front of the camera spans, radians, as far as small angles go."""
+    return float(np.linalg.norm(item.size_m)) / float(item.camera_from_object.translation[2])
 
 
 def associate(old: Sequence[ObjectEstimate], new: Sequence[ObjectEstimate], gate: float) -> dict[int, int]:

@@ -52,6 +52,10 @@ class Velocity:
         share = math.exp(-seconds / persistence_s)
         return Velocity(share * self.linear, share * self.angular)
 
+    def without_turn(self) -> Velocity:
+        """The same of an object that is turned otherwise than was thought."""
+        return Velocity(self.linear, torch.zeros_like(self.angular))
+
     def seen_from(self, now_from_then: SE3) -> Velocity:
         """The same velocity along the axes of a camera that has moved."""
         return Velocity(now_from_then.rotation @ self.linear, now_from_then.rotation @ self.angular)

@@ -22,11 +22,15 @@ from category_pose_ros.estimation.belief import Belief, Search, Sighting
 from category_pose_ros.geometry import SE3, Symmetry
 from category_pose_ros.geometry.symmetry import rotation_distance, symmetry_of
 from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
-from category_pose_ros.tracking.association import associate, distance
+from category_pose_ros.tracking.association import apparent_diagonal, associate, distance
 from category_pose_ros.tracking.motion import MotionConfig, Velocity, predict
 from category_pose_ros.tracking.trail import SECOND_NS, Moment, Trail
 
 _PIECE_S = 0.03  # about what a piece of a search takes on a CPU
+_FEW_S = 0.5  # frames so far apart are searched each
+_STEPS = 2  # frames through which what a search found is followed in place of one piece
+_ALIKE = 0.1  # greatest difference in apparent size and place of what is seen alike, in diagonals
+_TINY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,9 @@ class TrackerConfig:
     """Following, searching, and the life cycle of a track."""
 
     search_every_s: float = setting(
-        1.0,
-        "Pause after a search before the next one; while objects are followed, it does one or two pieces per frame.",
+        0.3,
+        "Pause after a search before the next one, unless a track is lost; three times as long without depth and "
+        "where frames are less than 90 ms apart. While objects are followed, it does one or two pieces per frame.",
         minimum=0.0,
     )
     settled: float = setting(
@@ -71,11 +76,10 @@ class TrackerConfig:
     same_place: float = setting(0.35, "Two tracks nearer than this, in diagonals, are one object.", minimum=0.0)
     memory: float = setting(0.75, "Share of a track's information that outlives a frame.", minimum=0.0, maximum=0.999)
     rival_deg: float = setting(
-        25.0, "A search that differs from a track by more is tried against it.", minimum=0.0, maximum=180.0
+        25.0, "A search that sees an object turned by more does not agree with its track.", minimum=0.0, maximum=180.0
     )
-    rival_margin: float = setting(0.3, "Log score by which a rival must win.", minimum=0.0)
-    contradictions: int = setting(
-        3, "Searches in a row that see another category, after which a track ends.", minimum=1, maximum=100
+    rival_margin: float = setting(
+        0.3, "Log score by which what a search sees must win against the track that is there.", minimum=0.0
     )
     reset_after_s: float = setting(5.0, "A gap between frames that ends all tracks, in seconds.", minimum=0.0)
     loss: LossConfig = section(LossConfig)
@@ -104,7 +108,6 @@ class _Living:
     velocity: Velocity = field(default_factory=Velocity.zero)
     sightings: int = 0
     misses: int = 0
-    contradictions: int = 0
     rival: Belief | None = None
 
 
@@ -142,7 +145,8 @@ class Tracker:
         self._last: Moment | None = None
         self._searching: _Searching | None = None
         self._arriving: _Arriving | None = None
-        self._searched_ns: int | None = None  # when the latest search ended
+        self._began_ns: int | None = None  # the frame of the latest search
+        self._searched_ns: int | None = None  # when it ended
         self._looked_ns: int | None = None  # when the latest one for everything did
         self._agreed = False  # whether it saw the objects as the tracks do, and no others
 
@@ -184,7 +188,8 @@ class Tracker:
     def reset(self) -> None:
         """Forget all tracks, and the search that is under way; ids are not used again."""
         self._living.clear()
-        self._last = self._searching = self._arriving = self._searched_ns = self._looked_ns = None
+        self._last = self._searching = self._arriving = None
+        self._began_ns = self._searched_ns = self._looked_ns = None
 
     def _follows_on(self, now: Moment) -> Moment | None:
         """The frame before, unless this one begins a new stream, which ends all tracks."""
@@ -217,7 +222,7 @@ class Tracker:
             own = items.index(item)
             if rival.log_score > sightings[own].log_score + self._config.rival_margin:
                 sightings[own] = dataclasses.replace(rival, strain=0.0)
-                item.velocity, item.belief = Velocity.zero(), rival.belief
+                item.velocity, item.belief = item.velocity.without_turn(), rival.belief
             item.rival = None
         for item, sighting in zip(items, sightings[: len(items)], strict=True):
             self._judge(item, sighting, now.frame.stamp_ns, now.seconds_since(last))
@@ -231,7 +236,8 @@ class Tracker:
                 item.belief, item.velocity = item.belief.seen_from(motion), item.velocity.seen_from(motion)
                 item.seen_at = motion @ item.seen_at.to(torch.float64)
                 item.rival = item.rival and item.rival.seen_from(motion)
-            item.belief = predict(item.belief, item.velocity, seconds, self._config.memory, self._config.motion)
+            along = (item.velocity, seconds, self._config.memory, self._config.motion)
+            item.belief, item.rival = predict(item.belief, *along), item.rival and predict(item.rival, *along)
 
     def _judge(self, item: _Living, sighting: Sighting, stamp_ns: int, seconds: float) -> None:
         """Believe what was seen, or count a miss."""
@@ -288,14 +294,17 @@ class Tracker:
     def _search(self, now: Moment, seconds: float) -> None:
         """Begin a search where one is due, and do some pieces of it, or of what follows it."""
         stamp_ns = now.frame.stamp_ns
-        if self._searching is None and self._arriving is None and self._is_due(stamp_ns):
+        if self._searching is None and self._arriving is None and self._is_due(now.frame, seconds):
             known = [(item, _at(item.track.estimate, item.seen_at)) for item in self._living]
-            is_full = self._is_due_for_all(stamp_ns, seconds)
+            is_full = self._is_due_for_all(now.frame, seconds)
             explained = [] if is_full else [item.belief for item in self._living if item.misses == 0]
             self._searching = _Searching(self._estimator.search(now.frame, explained), is_full, known, Trail([now]))
+            self._began_ns = stamp_ns
         for _ in range(self._pieces(seconds)):
             if self._arriving is not None:
-                self._arrive(self._arriving)
+                for _ in range(_STEPS):
+                    if self._arriving is not None:
+                        self._arrive(self._arriving)
             elif self._searching is not None:
                 self._look(self._searching, stamp_ns)
             else:
@@ -322,30 +331,38 @@ class Tracker:
         """
         if self._are_few(seconds) or (seconds == 0 and not self._is_following):
             return sys.maxsize
-        fitting = seconds / _PIECE_S
         if self._is_following:
-            return 2 if fitting >= 3 else 1
-        return math.ceil(fitting)
+            return 2 if _leave_time(seconds) else 1
+        return math.ceil(seconds / _PIECE_S)
 
     def _are_few(self, seconds: float) -> bool:
         """Whether frames are so far apart that each is searched as a whole."""
-        return seconds >= 0.5 * self._config.search_every_s
+        return seconds >= _FEW_S
 
     @property
     def _is_following(self) -> bool:
         return any(item.misses < self._config.loss.frames for item in self._living)
 
-    def _is_due(self, stamp_ns: int) -> bool:
-        if self._searched_ns is None or not self._is_following:
+    def _is_due(self, frame: Frame, seconds: float) -> bool:
+        if self._searched_ns is None or not self._is_following or self._is_any_newly_lost():
             return True
-        return stamp_ns - self._searched_ns >= self._config.search_every_s * SECOND_NS
+        return frame.stamp_ns - self._searched_ns >= self._pause_s(frame, seconds) * SECOND_NS
 
-    def _is_due_for_all(self, stamp_ns: int, seconds: float) -> bool:
+    def _pause_s(self, frame: Frame, seconds: float) -> float:
+        # Without depth more searches find more objects at wrong distances, and not more objects.
+        return self._config.search_every_s * (1 if _leave_time(seconds) and frame.depth is not None else 3)
+
+    def _is_any_newly_lost(self) -> bool:
+        """Whether a track was lost that the latest search cannot have looked for."""
+        lost = (item.track for item in self._living if item.track.state is TrackState.LOST)
+        return any(self._began_ns is not None and track.stamp_ns >= self._began_ns for track in lost)
+
+    def _is_due_for_all(self, frame: Frame, seconds: float) -> bool:
         """Whether a search is for everything, or only for what no track explains."""
         if self._looked_ns is None or self._are_few(seconds) or not self._is_following or not self._agreed:
             return True
-        pause_s = self._config.search_every_s * self._config.settled
-        return stamp_ns - self._looked_ns >= pause_s * SECOND_NS
+        pause_s = self._pause_s(frame, seconds) * self._config.settled
+        return frame.stamp_ns - self._looked_ns >= pause_s * SECOND_NS
 
     def _compare(self, searching: _Searching, found: list[ObjectEstimate]) -> list[_Living]:
         """Hand a search's objects to the tracks: continued, contested, contradicted.
@@ -356,49 +373,59 @@ class Tracker:
         alive = {id(item) for item in self._living}
         known = [(item, then) for item, then in searching.known if id(item) in alive]
         continued = associate([then for _, then in known], found, self._config.gate)
-        stamp_ns = searching.trail.moments[0].frame.stamp_ns
-        new, lost = [], []
+        frame = searching.trail.moments[0].frame
+        new, lost, agreed = [], [], True
         for index, estimate in enumerate(found):
             if index not in continued:
-                if not self._contradict(known, estimate):
-                    new.append(self._begin(estimate, stamp_ns))
+                if not self._is_explained(known, estimate):
+                    new.append(self._begin(estimate, frame.stamp_ns))
                 continue
             item, then = known[continued[index]]
-            item.contradictions = 0
             if item.misses:
                 belief = Belief.about(estimate)
                 place = then.camera_from_object  # as the track has it, for what of it is smoothed
                 lost.append(_Living(item.track, belief, place, sightings=item.sightings, misses=item.misses))
             else:
-                self._contest(item, then, estimate)
-        self._agreed = not new and not any(item.rival or item.contradictions for item in self._living)
-        self._living = [item for item in self._living if item.contradictions < self._config.contradictions]
+                alike = self._are_alike(then, estimate)
+                if frame.depth is not None or not alike:  # without depth a search knows less of the distance
+                    self._contest(item, then, estimate)
+                agreed &= alike
+        self._agreed = agreed and not new
         return new + lost
 
     def _contest(self, item: _Living, then: ObjectEstimate, found: ObjectEstimate) -> None:
-        """A search that sees a track otherwise is followed beside it, once.
+        """What a search sees of a track is followed beside it, once: a track can drift, a search cannot.
 
         Args:
             item: the track.
             then, found: where it was in the frame of the search, and where the search saw it.
         """
-        first, second = found.camera_from_object.rotation, then.camera_from_object.rotation
-        angle = float(rotation_distance(first.double(), second.double(), symmetry_of(found.category)))
-        if math.degrees(angle) > self._config.rival_deg:
-            # As the object has moved since the search began.
-            now, before = item.belief.camera_from_object, then.camera_from_object
-            turn = now.rotation.double() @ before.rotation.double().transpose(-1, -2)
-            pose = SE3(turn @ first.double(), now.translation.double())
-            item.rival = Belief.about(dataclasses.replace(found, camera_from_object=pose))
+        # As the object has moved since the search began.
+        now, before, seen = item.belief.camera_from_object, then.camera_from_object, found.camera_from_object
+        turn = now.rotation.double() @ before.rotation.double().transpose(-1, -2)
+        shift = now.translation.double() - before.translation.double()
+        pose = SE3(turn @ seen.rotation.double(), seen.translation.double() + shift)
+        item.rival = Belief.about(dataclasses.replace(found, camera_from_object=pose))
 
-    def _contradict(self, known: list[tuple[_Living, ObjectEstimate]], found: ObjectEstimate) -> bool:
-        """Whether a track, of whatever category, was where a new object seems to be."""
-        for item, then in known:
-            if item.misses == 0 and distance(then, found) < self._config.same_place:
-                if found.category != then.category and found.score > then.score:
-                    item.contradictions += 1
-                return True
-        return False
+    def _are_alike(self, first: ObjectEstimate, second: ObjectEstimate) -> bool:
+        """Whether two estimates of an object cover the same part of the image and are turned alike."""
+        one, other = first.camera_from_object, second.camera_from_object
+        turn = rotation_distance(one.rotation.double(), other.rotation.double(), symmetry_of(first.category))
+        if math.degrees(float(turn)) > self._config.rival_deg or distance(first, second) > _ALIKE:
+            return False
+        return abs(math.log(apparent_diagonal(second) / apparent_diagonal(first))) <= _ALIKE
+
+    def _is_explained(self, known: list[tuple[_Living, ObjectEstimate]], found: ObjectEstimate) -> bool:
+        """Whether a track was where a new object seems to be, unless it is surely of another category."""
+        return any(
+            item.misses == 0
+            and distance(then, found) < self._config.same_place
+            and (found.category == then.category or not self._beats(found, then))
+            for item, then in known
+        )
+
+    def _beats(self, found: ObjectEstimate, known: ObjectEstimate) -> bool:
+        return math.log(found.score + _TINY) > math.log(known.score + _TINY) + self._config.rival_margin
 
     def _begin(self, found: ObjectEstimate, stamp_ns: int) -> _Living:
         """A new track."""
@@ -421,12 +448,24 @@ class Tracker:
             self._join([item for item in arriving.items if item.misses == 0], moment.frame.stamp_ns)
 
     def _join(self, arrived: list[_Living], stamp_ns: int) -> None:
-        """New tracks beside the others; a lost one, unless it has come back by itself, in its old place."""
+        """New tracks beside the others; a lost one, unless it has come back by itself, in its old place.
+
+        Where a search sees another category than a track, and still does in the present, the track ends.
+        """
         followed = {item.track.track_id for item in self._living if item.misses == 0}
         arrived = [item for item in arrived if item.track.track_id not in followed]
-        returned = {item.track.track_id for item in arrived}
-        self._living = [item for item in self._living if item.track.track_id not in returned] + arrived
+        gone = {item.track.track_id for item in arrived} | {
+            item.track.track_id
+            for item in self._living
+            if item.misses == 0 and any(self._displaces(other.track.estimate, item.track.estimate) for other in arrived)
+        }
+        self._living = [item for item in self._living if item.track.track_id not in gone] + arrived
         self._merge(stamp_ns)
+
+    def _displaces(self, found: ObjectEstimate, known: ObjectEstimate) -> bool:
+        """Whether one of two objects in one place is of another category than the other, and surer of it."""
+        same_place = distance(found, known) < self._config.same_place
+        return same_place and found.category != known.category and self._beats(found, known)
 
     def _drop(self, stamp_ns: int) -> None:
         """Tracks unseen for long; those that were never confirmed need only be lost."""
@@ -437,6 +476,11 @@ class Tracker:
             if item.track.stamp_ns >= oldest
             and (item.track.state is not TrackState.TENTATIVE or item.misses < self._config.loss.frames)
         ]
+
+
+def _leave_time(seconds: float) -> bool:
+    """Whether frames so far apart leave time for more than following objects and a piece of a search."""
+    return seconds >= 3 * _PIECE_S
 
 
 def _is_one_pose(pose: SE3) -> bool:

@@ -10,7 +10,7 @@ from category_pose_ros.geometry import SE3
 from category_pose_ros.records import Frame
 
 SECOND_NS = 1_000_000_000
-_STRIDE = 4  # frames
+_APART_NS = 140_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,18 +33,17 @@ class Moment:
 
 @dataclass
 class Trail:
-    """The way from the frame of a search to the present one, every fourth frame of it.
+    """The way from the frame of a search to the present one, 0.14 s apart at most if frames are.
 
     What a search found long ago is followed from one of them to the next: as far apart as objects usually
     stay within the basin of refinement, and few enough to keep.
     """
 
     moments: list[Moment]
-    length: int = 0
 
     def add(self, now: Moment) -> None:
-        if len(self.moments) > 1 and self.length % _STRIDE:
+        """Go on to the present, in place of the latest moment where the one before is not long ago."""
+        if len(self.moments) > 1 and now.frame.stamp_ns - self.moments[-2].frame.stamp_ns <= _APART_NS:
             self.moments[-1] = now
         else:
             self.moments.append(now)
-        self.length += 1
