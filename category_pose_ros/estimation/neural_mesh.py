@@ -200,6 +200,7 @@ class NeuralMeshMethod:
         image, camera = images.rectify(frame)
         scene = self._scene(frame, camera)
         allowed = hints.allowed_pixels(frame, [table.name for table in self._posterior.tables])
+        yield  # little work, so that a frame that begins a search does not do the two largest pieces
         levels = []
         for level in range(self._config.detection.levels):
             levels.append((yield from self._find(image, camera, level, allowed)))
