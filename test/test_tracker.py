@@ -294,6 +294,17 @@ def test_a_trail_keeps_frames_by_their_time(rate: int, kept: int) -> None:
     assert stamps == pytest.approx(times[::kept])
 
 
+def test_a_track_is_published_once_it_is_likely_and_then_stays() -> None:
+    def share(time: float) -> float:
+        return 0.45 if time < 0.05 else 0.3 if time < 0.95 else 0.5 if time < 1.45 else 0.3
+
+    config = TrackerConfig(confirm_after=5, confirm_score=0.55)
+    seen = run(World([Thing(still(), visible=share)]), every(0.1, 3.0), config=config)
+    first = next(number for number, tracks in enumerate(seen) if tracks)
+    assert 9 < first <= 12  # after five sightings its score is 0.52, and 0.59 two frames after it is seen better
+    assert all(seen[first:])
+
+
 def test_a_lost_object_is_looked_for_at_once() -> None:
     hides = Thing(still(0.3), visible=lambda time: float(not 2.0 <= time < 2.6))
     world = World([Thing(still()), hides], pieces=2)

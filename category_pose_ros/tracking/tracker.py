@@ -68,7 +68,8 @@ class TrackerConfig:
         "those between look only at what no track explains.",
         minimum=1.0,
     )
-    confirm_after: int = setting(2, "Sightings before a track is published.", minimum=1, maximum=100)
+    confirm_after: int = setting(2, "Sightings before a track is published ...", minimum=1, maximum=100)
+    confirm_score: float = setting(0.3, "... and the score that it must have reached.", minimum=0.0, maximum=1.0)
     drop_after_s: float = setting(2.0, "A track unseen for this long is dropped, in seconds.", minimum=0.0)
     gate: float = setting(
         0.6, "Farthest that a search's object may be from the track it belongs to, in diagonals.", minimum=0.0
@@ -263,10 +264,11 @@ class Tracker:
             item.velocity = item.velocity.corrected(predicted, found, seconds, gain)
         item.belief, item.prior, item.misses = sighting.belief, 1 - self._config.memory, 0
         item.sightings += 1
-        confirmed = item.track.state is not TrackState.TENTATIVE or item.sightings >= self._config.confirm_after
-        state = TrackState.CONFIRMED if confirmed else TrackState.TENTATIVE
         before = _at(item.track.estimate, item.seen_at)
         smooth = self._smoothed(before, estimate) if item.sightings > 1 else estimate
+        proven = item.sightings >= self._config.confirm_after and smooth.score >= self._config.confirm_score
+        is_tentative = item.track.state is TrackState.TENTATIVE and not proven
+        state = TrackState.TENTATIVE if is_tentative else TrackState.CONFIRMED
         item.track, item.seen_at = Track(item.track.track_id, state, smooth, stamp_ns), smooth.camera_from_object
 
     def _smoothed(self, before: ObjectEstimate, now: ObjectEstimate) -> ObjectEstimate:
