@@ -305,6 +305,28 @@ def test_a_track_is_published_once_it_is_likely_and_then_stays() -> None:
     assert all(seen[first:])
 
 
+def test_what_a_search_saw_is_not_followed_behind_the_camera() -> None:
+    """It comes nearer by a metre while a search takes it to be at a fifth of its distance."""
+
+    def near(estimate: ObjectEstimate, time: float) -> ObjectEstimate:
+        share = 1.0 if time < 0.1 else 0.2
+        pose = estimate.camera_from_object
+        place = SE3(pose.rotation, pose.translation * share)
+        return dataclasses.replace(estimate, camera_from_object=place, size_m=estimate.size_m * share)
+
+    class Watching(World):
+        def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
+            assert all(belief.camera_from_object.translation[2] > 0 for belief in beliefs)
+            return super().follow(frame, beliefs, prior)
+
+    world = Watching([Thing(lambda time: (0.0, 0.0, 2.0 - 0.5 * time))], pieces=4, misread=near)
+    tracker = Tracker(world, TrackerConfig(search_every_s=0.1))
+    depth = np.ones((CAMERA.height, CAMERA.width), np.float32)
+    for time in every(0.1, 3.5):
+        tracker.update(dataclasses.replace(frame(time), depth=depth))
+    assert len(world.searches) > 3
+
+
 def test_a_lost_object_is_looked_for_at_once() -> None:
     hides = Thing(still(0.3), visible=lambda time: float(not 2.0 <= time < 2.6))
     world = World([Thing(still()), hides], pieces=2)

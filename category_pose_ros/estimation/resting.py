@@ -87,6 +87,7 @@ class Planes:
 def find_planes(depth: Depth, camera: Camera, config: RestingConfig) -> Planes:
     """The largest planes, one after the other, each from what those before left over.
 
+    In PyTorch, since the threads of NumPy's matrix products wait busily and slow down what comes after.
     RANSAC (Fischler and Bolles 1981) with readings that have a normal, so one is a hypothesis. The
     same image gives the same planes. Depth too sparse for normals gives none.
 

@@ -215,7 +215,7 @@ class Tracker:
         if last is not None:
             self._predict(items, last, now)
         items = [item for item in items if _in_front(item.belief)]
-        rivals = [item for item in items if item.rival is not None]
+        rivals = [item for item in items if item.rival is not None and _in_front(item.rival)]
         beliefs = [item.belief for item in items] + [item.rival for item in rivals if item.rival is not None]
         priors = [item.prior for item in items] + [1.0] * len(rivals)
         sightings = self._estimator.follow(now.frame, beliefs, priors) if beliefs else []
@@ -224,8 +224,8 @@ class Tracker:
             if rival.log_score > sightings[own].log_score + self._config.rival_margin:
                 sightings[own] = dataclasses.replace(rival, strain=0.0)
                 item.velocity, item.belief = item.velocity.without_turn(), rival.belief
-            item.rival = None
         for item, sighting in zip(items, sightings[: len(items)], strict=True):
+            item.rival = None
             self._judge(item, sighting, now.frame.stamp_ns, now.seconds_since(last))
         return items
 
