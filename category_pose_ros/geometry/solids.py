@@ -112,9 +112,6 @@ class Solids:
             margin.to(dtype),
         )
 
-    def __len__(self) -> int:
-        return len(self.kind)
-
     def __getitem__(self, index: Tensor) -> Solids:
         tables = (self.shares, self.absent, self.opening, self.both, self.handle, self.margin)
         return Solids(self.kind[index], self.kinds, *(table[index] for table in tables))

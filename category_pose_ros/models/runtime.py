@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
+from dataclasses import fields
 from types import ModuleType
 from typing import Any, Protocol, cast
 
@@ -90,7 +91,7 @@ class _Fields(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         said: FeatureMap = self.network(image)
-        return said.feature, said.centre, said.log_diagonal, said.axes, said.log_shape
+        return tuple(getattr(said, field.name) for field in fields(said))
 
 
 def _converted(openvino: ModuleType, network: Backbone) -> Any:

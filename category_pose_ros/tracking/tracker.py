@@ -30,7 +30,6 @@ _PIECE_S = 0.03  # about what a piece of a search takes on a CPU
 _FEW_S = 0.5  # frames so far apart are searched each
 _STEPS = 2  # frames through which what a search found is followed in place of one piece
 _ALIKE = 0.1  # greatest difference in apparent size and place of what is seen alike, in diagonals
-_TINY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -304,9 +303,7 @@ class Tracker:
             self._began_ns = stamp_ns
         for _ in range(self._pieces(seconds)):
             if self._arriving is not None:
-                for _ in range(_STEPS):
-                    if self._arriving is not None:
-                        self._arrive(self._arriving)
+                self._arrive(self._arriving)
             elif self._searching is not None:
                 self._look(self._searching, stamp_ns)
             else:
@@ -331,15 +328,11 @@ class Tracker:
         followed, which must not stall, one, and a second where frames leave time for it: never more,
         since a machine that falls behind sees longer pauses and would be given more to do.
         """
-        if self._are_few(seconds) or (seconds == 0 and not self._is_following):
+        if _are_few(seconds) or (seconds == 0 and not self._is_following):
             return sys.maxsize
         if self._is_following:
             return 2 if _leave_time(seconds) else 1
         return math.ceil(seconds / _PIECE_S)
-
-    def _are_few(self, seconds: float) -> bool:
-        """Whether frames are so far apart that each is searched as a whole."""
-        return seconds >= _FEW_S
 
     @property
     def _is_following(self) -> bool:
@@ -361,13 +354,13 @@ class Tracker:
 
     def _is_due_for_all(self, frame: Frame, seconds: float) -> bool:
         """Whether a search is for everything, or only for what no track explains."""
-        if self._looked_ns is None or self._are_few(seconds) or not self._is_following or not self._agreed:
+        if self._looked_ns is None or _are_few(seconds) or not self._is_following or not self._agreed:
             return True
         pause_s = self._pause_s(frame, seconds) * self._config.settled
         return frame.stamp_ns - self._looked_ns >= pause_s * SECOND_NS
 
     def _compare(self, searching: _Searching, found: list[ObjectEstimate]) -> list[_Living]:
-        """Hand a search's objects to the tracks: continued, contested, contradicted.
+        """Hand a search's objects to the tracks: continued, contested, or begun.
 
         Returns:
             Those of new tracks and of lost ones, to be followed from the search's frame on.
@@ -420,14 +413,14 @@ class Tracker:
     def _is_explained(self, known: list[tuple[_Living, ObjectEstimate]], found: ObjectEstimate) -> bool:
         """Whether a track was where a new object seems to be, unless it is surely of another category."""
         return any(
-            item.misses == 0
-            and distance(then, found) < self._config.same_place
-            and (found.category == then.category or not self._beats(found, then))
+            item.misses == 0 and distance(then, found) < self._config.same_place and not self._contradicts(found, then)
             for item, then in known
         )
 
-    def _beats(self, found: ObjectEstimate, known: ObjectEstimate) -> bool:
-        return math.log(found.score + _TINY) > math.log(known.score + _TINY) + self._config.rival_margin
+    def _contradicts(self, found: ObjectEstimate, known: ObjectEstimate) -> bool:
+        """Whether what was found in the place of a known object is of another category, and surer of it."""
+        surer = found.score > known.score * math.exp(self._config.rival_margin)
+        return surer and found.category != known.category
 
     def _begin(self, found: ObjectEstimate, stamp_ns: int) -> _Living:
         """A new track."""
@@ -441,13 +434,15 @@ class Tracker:
         A search takes many frames, in which an object can leave the basin of refinement; from one of
         these frames to the next but few it cannot.
         """
-        before, *ahead = arriving.trail.moments
-        moment = ahead[0] if ahead else before
-        arriving.items = self._follow(arriving.items, before, moment)
-        arriving.trail.moments = ahead
-        if len(ahead) <= 1:
-            self._arriving = None
-            self._join([item for item in arriving.items if item.misses == 0], moment.frame.stamp_ns)
+        for _ in range(_STEPS):
+            before, *ahead = arriving.trail.moments
+            moment = ahead[0] if ahead else before
+            arriving.items = self._follow(arriving.items, before, moment)
+            arriving.trail.moments = ahead
+            if len(ahead) <= 1:
+                self._arriving = None
+                self._join([item for item in arriving.items if item.misses == 0], moment.frame.stamp_ns)
+                return
 
     def _join(self, arrived: list[_Living], stamp_ns: int) -> None:
         """New tracks beside the others; a lost one, unless it has come back by itself, in its old place.
@@ -456,18 +451,16 @@ class Tracker:
         """
         followed = {item.track.track_id for item in self._living if item.misses == 0}
         arrived = [item for item in arrived if item.track.track_id not in followed]
-        gone = {item.track.track_id for item in arrived} | {
-            item.track.track_id
-            for item in self._living
-            if item.misses == 0 and any(self._displaces(other.track.estimate, item.track.estimate) for other in arrived)
-        }
-        self._living = [item for item in self._living if item.track.track_id not in gone] + arrived
+        returned = {item.track.track_id for item in arrived}
+        stay = [item for item in self._living if item.track.track_id not in returned]
+        self._living = [item for item in stay if not self._is_displaced(item, arrived)] + arrived
         self._merge(stamp_ns)
 
-    def _displaces(self, found: ObjectEstimate, known: ObjectEstimate) -> bool:
-        """Whether one of two objects in one place is of another category than the other, and surer of it."""
-        same_place = distance(found, known) < self._config.same_place
-        return same_place and found.category != known.category and self._beats(found, known)
+    def _is_displaced(self, item: _Living, arrived: list[_Living]) -> bool:
+        """Whether a track is where one that has arrived contradicts it."""
+        known, found = item.track.estimate, (other.track.estimate for other in arrived)
+        in_place = (each for each in found if distance(each, known) < self._config.same_place)
+        return item.misses == 0 and any(self._contradicts(each, known) for each in in_place)
 
     def _drop(self, stamp_ns: int) -> None:
         """Tracks unseen for long; those that were never confirmed need only be lost."""
@@ -478,6 +471,11 @@ class Tracker:
             if item.track.stamp_ns >= oldest
             and (item.track.state is not TrackState.TENTATIVE or item.misses < self._config.loss.frames)
         ]
+
+
+def _are_few(seconds: float) -> bool:
+    """Whether frames are so far apart that each is searched as a whole."""
+    return seconds >= _FEW_S
 
 
 def _leave_time(seconds: float) -> bool:

@@ -33,7 +33,7 @@ class Moment:
 
 @dataclass
 class Trail:
-    """The way from the frame of a search to the present one, 0.14 s apart at most if frames are.
+    """The way from the frame of a search to the present one, 0.14 s apart or as far as its frames are.
 
     What a search found long ago is followed from one of them to the next: as far apart as objects usually
     stay within the basin of refinement, and few enough to keep.
