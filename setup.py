@@ -37,6 +37,7 @@ setup(
         "embreex>=2.17.7; platform_machine in 'x86_64 AMD64 arm64'",
         "jinja2>=3",
         "matplotlib>=3.5",
+        "numba>=0.60",  # compiles the solver for CPUs
         "numpy>=1.26",
         "opencv-python-headless>=4.5",
         # Runs the network on CPUs; PyTorch does where it has no wheels.

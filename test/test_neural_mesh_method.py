@@ -9,6 +9,7 @@ import torch
 from oracle import SIZE_M, coordinate_frame, oracle_model
 
 from category_pose_ros.estimation.belief import Belief, finished
+from category_pose_ros.estimation.detection import DetectionConfig
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
 from category_pose_ros.geometry import SE3, Camera, rotations, so3
 
@@ -32,6 +33,17 @@ def test_finds_the_pose_of_one_box(method: NeuralMeshMethod, index: int) -> None
     assert (best.camera_from_object.translation - truth.translation).norm() < 0.03
     assert best.score > 0.5
     assert best.visible_fraction > 0.8
+
+
+def test_what_appears_larger_than_most_of_the_image_is_not_found() -> None:
+    detection = DetectionConfig(largest_share=0.2)
+    config = NeuralMeshConfig(precision="float32", runtime="pytorch", mirror=False, detection=detection)
+    method = NeuralMeshMethod(oracle_model(), ("mug",), torch.device("cpu"), config)
+    largest_px = 0.2 * math.hypot(CAMERA.width, CAMERA.height)
+    for appears, found in ((0.7, True), (1.4, False)):
+        distance = CAMERA.fx * float(SIZE_M.norm()) / (appears * largest_px)
+        pose = SE3(rotations.super_fibonacci(12)[1], torch.tensor([0.0, 0.0, distance]))
+        assert bool(finished(method.search(coordinate_frame(CAMERA, [pose], [SIZE_M])))) == found
 
 
 def believed(pose: SE3, deviation: float) -> Belief:

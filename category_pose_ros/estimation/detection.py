@@ -28,6 +28,12 @@ class DetectionConfig:
     largest_px: float = setting(
         140.0, "Objects that appear larger are left to the next level; training saw none.", minimum=16.0
     )
+    largest_share: float = setting(
+        0.85,
+        "Nothing is found that appears longer than this share of the image's diagonal: "
+        "an image that does not fill its crop looks like a laptop itself.",
+        minimum=0.0,
+    )
     cell_threshold: float = setting(
         0.25, "A cell below this chance of its category casts no vote.", minimum=0.0, maximum=1.0
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from category_pose_ros.config import setting, validate
 from category_pose_ros.estimation.state import Intrinsics
 from category_pose_ros.geometry import Camera, Symmetry
+from category_pose_ros.geometry.rotations import line_of_sight
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.posterior import CategoryTable, Posterior
 
@@ -58,11 +60,16 @@ class Votes:
     centre: Tensor
     diagonal: Tensor
 
-    @property
+    @cached_property
     def ray(self) -> Tensor:
         """Line of sight (3,) to the object's centre, z = 1."""
         focal, principal = self.intrinsics.focal[0], self.intrinsics.centre[0]
         return torch.cat([(self.centre - principal) / focal, focal.new_ones(1)])
+
+    @cached_property
+    def sight(self) -> Tensor:
+        """Rotation (3, 3) that takes the optical axis to that line."""
+        return line_of_sight(self.ray)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -52,7 +54,7 @@ from category_pose_ros.estimation.uncertainty import (
     systematic_covariance,
     tilt_variance,
 )
-from category_pose_ros.geometry import SE3, Camera, rotations
+from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.symmetry import canonical
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.checkpoint import NeuralMeshModel
@@ -60,6 +62,8 @@ from category_pose_ros.models.posterior import Posterior
 from category_pose_ros.models.runtime import PRECISIONS, RUNTIMES, prepared
 from category_pose_ros.models.score import Signs
 from category_pose_ros.records import Frame, ObjectEstimate
+
+_Minimise: TypeAlias = Callable[[Sequence[Term], State, SolverConfig], tuple[State, Linearised]]
 
 _FEW_CELLS = 6.0  # whose votes are not worth believing
 _AT_ONCE = 4  # candidates treated in one piece of a search
@@ -83,7 +87,10 @@ class NeuralMeshConfig:
     )
     precision: str = setting("auto", "Number format of the network.", choices=PRECISIONS)
     runtime: str = setting(
-        "auto", "What runs the network; auto: OpenVINO on a CPU if it is installed, else PyTorch.", choices=RUNTIMES
+        "auto",
+        "What runs the network; auto: OpenVINO on a CPU if it is installed, else PyTorch. "
+        "Unless it is pytorch, Numba runs the solver there, if it is installed.",
+        choices=RUNTIMES,
     )
     detection: DetectionConfig = section(DetectionConfig)
     proposals: ProposalConfig = section(ProposalConfig)
@@ -169,7 +176,9 @@ class NeuralMeshMethod:
     ) -> None:
         self._network = prepared(model.backbone, device, config.runtime, config.precision)
         self._posterior = Posterior(model, categories, device)
+        self._minimise = _minimiser(device, config.runtime)
         self._grids = [ProposalGrid(table, config.proposals) for table in self._posterior.tables]
+        self._following = dataclasses.replace(config.solver, iterations=config.follow_iterations)
         self._device = device
         self._config = config
 
@@ -216,6 +225,8 @@ class NeuralMeshMethod:
                 aimed += [_sharpened(*pair, camera) for pair in zip(group, votes, strict=True)]
                 yield
             candidates = distinct(aimed, self._config.least_cells)
+        largest = self._config.detection.largest_share * math.hypot(camera.width, camera.height)
+        candidates = [item for item in candidates if item.diagonal_px <= largest]
         for group in _groups(candidates):
             evidence = self._look_twice(image, camera, group)
             yield
@@ -251,7 +262,6 @@ class NeuralMeshMethod:
         evidence = self._look_closer(image, camera, candidates)
         believed = _believed_states(beliefs, self._device)
         expected = BeliefTerm(believed, torch.stack([item.information for item in beliefs]).float().to(self._device))
-        solver = dataclasses.replace(self._config.solver, iterations=self._config.follow_iterations)
         readings = self._readings(self._scene(frame, camera), camera, evidence)
         sizes, share = _size_prior_term(evidence, 1), torch.tensor(prior, device=self._device)
         others: list[Term] = [expected]
@@ -262,9 +272,9 @@ class NeuralMeshMethod:
         start = _aimed(believed, evidence)
         terms = [*self._image_terms(evidence, 1), sizes, *others]
         if readings is None:
-            solved = self._fit(terms, start, solver)
+            solved = self._fit(terms, start, self._following)
         else:
-            solved = self._fit_to_depth(evidence, terms, sizes, start, readings, solver)
+            solved = self._fit_to_depth(evidence, terms, sizes, start, readings, self._following)
         answers = self._choose(candidates, evidence, solved)
         strain = (2 * expected.cost(solved.states)).tolist()
         return [self._sighting(answer, row) for answer, row in zip(answers, strain, strict=True)]
@@ -373,7 +383,7 @@ class NeuralMeshMethod:
 
     def _fit(self, terms: list[Term], start: State, solver: SolverConfig) -> _Solved:
         """All hypotheses of all objects in one batch."""
-        states, curvature = minimise(terms, start, solver)
+        states, curvature = self._minimise(terms, start, solver)
         nothing = torch.zeros_like(curvature.cost)
         return _Solved(states, curvature, nothing, nothing)
 
@@ -399,7 +409,7 @@ class NeuralMeshMethod:
             resting = resting_term(states, readings.planes, self._config.resting)
             terms.append(resting)
             rests = 2 * resting.weight - 1
-        states, curvature = minimise(terms, states, solver)
+        states, curvature = self._minimise(terms, states, solver)
         return _Solved(states, curvature, rests, contradicted)
 
     def _choose(self, candidates: list[Candidate], evidence: list[Evidence], solved: _Solved) -> list[_Answer]:
@@ -410,7 +420,7 @@ class NeuralMeshMethod:
         for number, (candidate, item) in enumerate(zip(candidates, evidence, strict=True)):
             rows = torch.arange(number * keep, (number + 1) * keep, device=self._device)
             support, presence = vertex_support(states[rows], item)
-            turns = rotations.line_of_sight(item.ray).T @ states[rows].camera_from_object.rotation
+            turns = item.sight.T @ states[rows].camera_from_object.rotation
             scores = log_score(support, item, turns)
             favour = self._config.resting.log_odds * (solved.rests[rows] > 0)
             best = int((scores + favour).argmax())
@@ -436,9 +446,9 @@ class NeuralMeshMethod:
         )
         sizes = _size_prior_term(evidence, 1)
         own = [*self._image_terms(evidence, 1), sizes]
-        states, _ = minimise([*own, shared], states, self._config.solver)
+        states, _ = self._minimise([*own, shared], states, self._config.solver)
         plane = shared_plane_term(states, shared, sizes.scale_variance, score, self._config.resting)
-        states, _ = minimise([*own, plane], states, self._config.solver)
+        states, _ = self._minimise([*own, plane], states, self._config.solver)
         curvature = linearise(own, states)
         numbers = torch.arange(len(answers), device=self._device).split(1)
         return [
@@ -486,6 +496,16 @@ class NeuralMeshMethod:
         return self._network(images.to_tensor(pictures, self._device))
 
 
+def _minimiser(device: torch.device, runtime: str) -> _Minimise:
+    """The solver in the form that is fastest on a device."""
+    if device.type != "cpu" or runtime == "pytorch" or find_spec("numba") is None:
+        return minimise
+    from category_pose_ros.estimation import compiled
+
+    compiled.warm_up()
+    return compiled.minimise
+
+
 def _groups(candidates: list[Candidate]) -> list[list[Candidate]]:
     return [candidates[first : first + _AT_ONCE] for first in range(0, len(candidates), _AT_ONCE)]
 
@@ -528,7 +548,7 @@ def _correspondence_term(evidence: list[Evidence], keep: int, robust_cells: floa
 
 
 def _axes_term(evidence: list[Evidence], keep: int) -> AxesTerm:
-    axes = torch.stack([item.axes @ rotations.line_of_sight(item.ray).T for item in evidence])
+    axes = torch.stack([item.axes @ item.sight.T for item in evidence])
     information = torch.stack([item.axes_information for item in evidence])
     return AxesTerm(axes.repeat_interleave(keep, 0), information.repeat_interleave(keep, 0))
 

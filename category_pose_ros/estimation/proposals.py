@@ -103,7 +103,7 @@ class ProposalGrid:
         focal, ray = evidence.intrinsics.focal[0], evidence.ray
         diagonal_m = self._table.log_size_mean.exp().norm()
         translation = (focal[0] * diagonal_m / evidence.diagonal * factors).unsqueeze(-1) * ray
-        pose = SE3(rotations.line_of_sight(ray) @ self._turns[chosen], translation)
+        pose = SE3(evidence.sight @ self._turns[chosen], translation)
         return State(canonical(pose, self._table.symmetry), self._table.log_size_mean.expand(len(chosen), 3))
 
     def _similarity(self) -> Tensor:

@@ -14,7 +14,7 @@ from category_pose_ros.models.neural_mesh import TEMPERATURE, CategoryInfo
 from category_pose_ros.models.score import ScoreWeights
 
 _NEIGHBOURHOOD = 0.16  # radius, in diagonals of the box, in which vertices count as the same place
-_SHARE = 4  # where only the category counts, every fourth vertex stands for its neighbours
+_SHARE = 4  # where only how much of a category there is counts, every fourth vertex stands for its neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +57,11 @@ class Posterior:
         wanted = [meshes.names.index(name) for name in categories]
         parts = [torch.nonzero(meshes.category == index).squeeze(-1) for index in wanted]
         others = torch.nonzero(~torch.isin(meshes.category, torch.tensor(wanted))).squeeze(-1)
-        self._vertices = _Contrast(model, [*((part, 1) for part in parts), (others, _SHARE)], device)
-        self._places = _Contrast(model, [(part, _SHARE) for part in (*parts, others)], device)
+        groups = [*parts, others]
+        self._places = _Contrast(model, [(part, _SHARE) for part in groups], device)
+        self._vertices = [
+            _Contrast(model, [(part, 1 if part is own else _SHARE) for part in groups], device) for own in parts
+        ]
         self.tables = [
             _table(meshes.infos[index], meshes.points[part], meshes.normals[part], device)
             for index, part in zip(wanted, parts, strict=True)
@@ -78,8 +81,9 @@ class Posterior:
         return torch.stack([weight[span].sum(0) for span in spans]) / weight.sum(0)
 
     def _of(self, category: int, feature: Tensor) -> Tensor:
-        weight = self._vertices.weights(feature)
-        return weight[self._vertices.spans[category]] / weight.sum(0)
+        contrast = self._vertices[category]
+        weight = contrast.weights(feature)
+        return weight[contrast.spans[category]] / weight.sum(0)
 
 
 class _Contrast:
