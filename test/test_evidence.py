@@ -140,15 +140,15 @@ def test_cells_know_what_they_see(category: int, seed: int) -> None:
     assert_close(evidence.support_at(asked), expected)
 
 
-def test_the_chance_of_a_vertex_is_a_softmax_over_its_category_a_quarter_of_the_others_and_the_clutter() -> None:
+def test_the_chance_of_a_vertex_is_a_softmax_over_its_category_a_share_of_the_others_and_the_clutter() -> None:
     features = see(0).features
     noise = torch.randn(features.feature.shape, generator=torch.Generator().manual_seed(0))
     mixed = dataclasses.replace(features, feature=torch.nn.functional.normalize(features.feature + 0.3 * noise, dim=1))
     table, clutter = MESHES.vertex_features().detach(), MESHES.clutter_features().detach()
     for index in range(2):
-        own, other = table[MESHES.category == index], table[MESHES.category == 1 - index][::4]
+        own, other = table[MESHES.category == index], table[MESHES.category == 1 - index][::8]
         logits = torch.cat([own, other, clutter]) @ mixed.feature[0].flatten(1) / TEMPERATURE
-        logits[len(own) : len(own) + len(other)] += math.log(4)  # each stands for four
+        logits[len(own) : len(own) + len(other)] += math.log(8)  # each stands for eight
         (found,) = posterior().vertex_probability(mixed, [index])
         assert_close(found.flatten(1), torch.softmax(logits, dim=0)[: len(own)])
 

@@ -18,11 +18,12 @@ from category_pose_ros.estimation.belief import Belief, Search, Sighting
 from category_pose_ros.estimation.state import State
 from category_pose_ros.geometry import so3
 from category_pose_ros.geometry.symmetry import canonical, symmetry_of
+from category_pose_ros.records import SECOND_NS
 from category_pose_ros.tracking.association import associate, distance
 from category_pose_ros.tracking.trail import Moment, Trail
 
 CAMERA = Camera(600.0, 600.0, 31.5, 23.5, 64, 48)
-SECOND_NS = 1_000_000_000
+
 REACH = 0.7  # diagonals from which the simulated crop still shows the object
 
 

@@ -12,9 +12,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 
 from category_pose_ros.geometry import Camera
-from category_pose_ros.records import Frame
+from category_pose_ros.records import SECOND_NS, Frame
 
-_NANOSECONDS = 1_000_000_000
 _METADATA_VERSION: Literal[8] = 8  # the one with quality of service as text, which Humble can read
 
 
@@ -63,7 +62,7 @@ def write_bag(
 
 
 def _header(types: Any, stamp_ns: int, frame_id: str) -> Any:
-    stamp = types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, _NANOSECONDS))
+    stamp = types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, SECOND_NS))
     return types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)
 
 

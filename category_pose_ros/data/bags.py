@@ -12,12 +12,11 @@ from rosbags.typesys import Stores, get_typestore
 
 from category_pose_ros.data.messages import camera_from_info, rgb_from_message, stamp_ns
 from category_pose_ros.geometry import Camera
-from category_pose_ros.records import Frame
+from category_pose_ros.records import SECOND_NS, Frame
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 EXAMPLE_BAG = Path(__file__).parent.parent / "example" / "demo"  # the one that comes with the package
-_NANOSECONDS = 1_000_000_000
 
 
 class BagFrames:
@@ -54,7 +53,7 @@ class BagFrames:
                 camera_info_topic = expected_info
             self.camera_info_topic = _choose("camera_info", path, infos, camera_info_topic)
             self._count = reader.topics[self.image_topic].msgcount
-            self.rate_hz = (self._count - 1) * _NANOSECONDS / reader.duration if self._count > 1 else 0.0
+            self.rate_hz = (self._count - 1) * SECOND_NS / reader.duration if self._count > 1 else 0.0
 
     def __len__(self) -> int:
         return self._count

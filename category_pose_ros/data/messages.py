@@ -18,6 +18,7 @@ import numpy.typing as npt
 from rosbags.image import image_to_cvimage
 
 from category_pose_ros.geometry import Camera
+from category_pose_ros.records import SECOND_NS
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -35,7 +36,7 @@ _NEWER_NAMES = {"uyvy": "yuv422", "yuyv": "yuv422_yuy2"}  # same layout; older c
 
 def stamp_ns(header: Any) -> int:
     """Time of a header in integer nanoseconds."""
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+    return int(header.stamp.sec) * SECOND_NS + int(header.stamp.nanosec)
 
 
 def to_rgb8(message: Any, encoding: str) -> Rgb:

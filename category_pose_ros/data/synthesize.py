@@ -21,7 +21,7 @@ from category_pose_ros.data.procedural.streets import sees
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
 from category_pose_ros.data.procedural.views import backdrop, degrade, look_at
 from category_pose_ros.geometry import SE3, Camera, Symmetry
-from category_pose_ros.records import Frame
+from category_pose_ros.records import SECOND_NS, Frame
 from category_pose_ros.rendering.raytracer import Rendering
 
 # Instances made from these seeds are never seen in training, whose seeds are pairs (seed, number).
@@ -110,7 +110,7 @@ def synthesize_sequence(
             view = _orbiting(target, start, sweep, phase, config)
         rendering = scene.render(config.camera(), view, background, rng, supersampling=1.5)
         noisy = np.clip(rendering.rgb + exposure.normal(0, 1.5, rendering.rgb.shape), 0, 255).astype(np.uint8)
-        stamp_ns = round(number * 1e9 / rate_hz)
+        stamp_ns = round(number * SECOND_NS / rate_hz)
         yield _annotated(noisy, rendering, scene, view, config, f"{number:06d}", stamp_ns)
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from category_pose_ros.config import setting, validate
 from category_pose_ros.geometry import Camera
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.posterior import Posterior
+
+Array = npt.NDArray[np.floating[Any]]
 
 _ATTEMPTS = 3  # centres looked at per object allowed, which bounds the time that noise can cost
 _SIZE_RATIO = 0.5  # greatest difference of log diagonals that speak of one object
@@ -81,11 +87,11 @@ def find_candidates(
     probability = posterior.category_probability(features)[0]  # (categories, h, w)
     if allowed is not None:
         probability = probability * allowed
-    found = [
-        candidate
-        for index in range(len(probability))
-        for candidate in _peaks(index, probability[index], features, cells, camera, config)
-    ]
+    # One centre is found after the other, which a GPU would be asked for one by one.
+    chance = probability.cpu().numpy()
+    votes = torch.cat([features.centre[0], features.log_diagonal]).cpu().numpy()
+    scale = camera.fx / cells.fx
+    found = [item for index in range(len(chance)) for item in _peaks(index, chance[index], votes, scale, config)]
     return sorted(found, key=lambda candidate: -candidate.votes)[: config.max_objects]
 
 
@@ -123,46 +129,47 @@ def _same(first: Candidate, second: Candidate) -> bool:
     return first.category == second.category and distance < 0.3 * smaller and larger < 2 * smaller
 
 
-def _peaks(
-    category: int, probability: Tensor, features: FeatureMap, cells: Camera, camera: Camera, config: DetectionConfig
-) -> list[Candidate]:
-    """Greedy mean shift: the densest centre takes the votes around it, then the next one."""
-    rows, columns = torch.nonzero(probability > config.cell_threshold, as_tuple=True)
+def _peaks(category: int, chance: Array, voted: Array, scale: float, config: DetectionConfig) -> list[Candidate]:
+    """Greedy mean shift: the densest centre takes the votes around it, then the next one.
+
+    Args:
+        chance: (h, w) of each cell to show the category.
+        voted: (3, h, w) offset of the centre in cells, and log diagonal.
+        scale: pixels of the camera per cell.
+    """
+    rows, columns = np.nonzero(chance > config.cell_threshold)
     if len(rows) == 0:
         return []
-    weight = probability[rows, columns]
-    offset = features.centre[0][:, rows, columns].T  # (N, 2)
-    centre = torch.stack([columns, rows], -1) + offset
-    log_diagonal = features.log_diagonal[0][rows, columns].clamp(0.0, 5.0)
-    scale = camera.fx / cells.fx
+    weight = chance[rows, columns].astype(np.float64)
+    across, down, log_diagonal = voted[:, rows, columns].astype(np.float64)
+    across, down, log_diagonal = across + columns, down + rows, log_diagonal.clip(0.0, 5.0)
+    reach = (0.2 * np.exp(log_diagonal)).clip(0.8)  # (N,) cells
     found: list[Candidate] = []
-    reach = (0.2 * log_diagonal.exp()).clamp_min(0.8)  # (N,) cells
     for _ in range(_ATTEMPTS * config.max_objects):
-        if len(found) == config.max_objects or float(weight.sum()) < config.least_votes:
+        if len(found) == config.max_objects or weight.sum() < config.least_votes:
             break
-        seed = int(_density(centre, weight, probability).argmax())
-        away = (centre - centre[seed]).norm(dim=-1)
+        seed = int(_density(across, down, weight, chance.shape).argmax())
+        away = np.hypot(across - across[seed], down - down[seed])
         # A small object in front of a large one has its centre, but not its size.
-        like = (log_diagonal - log_diagonal[seed]).abs() < _SIZE_RATIO
+        like = np.abs(log_diagonal - log_diagonal[seed]) < _SIZE_RATIO
         share = weight * (like & (away < reach[seed]))
         votes = float(share.sum())
         if votes >= config.least_votes:
-            middle = (share.unsqueeze(-1) * centre).sum(0) / votes
-            diagonal = float(((share * log_diagonal).sum() / votes).exp())
-            u, v = (float(value + 0.5) * scale - 0.5 for value in middle)
+            u, v = (float(share @ values) / votes for values in (across, down))
+            diagonal = math.exp(float(share @ log_diagonal) / votes)
+            u, v = ((value + 0.5) * scale - 0.5 for value in (u, v))
             found.append(Candidate(category, u, v, diagonal * scale, votes))
-        weight = torch.where(like & (away < 2 * reach[seed]), torch.zeros_like(weight), weight)
+        weight[like & (away < 2 * reach[seed])] = 0.0
     return found
 
 
-def _density(centre: Tensor, weight: Tensor, probability: Tensor) -> Tensor:
+def _density(across: Array, down: Array, weight: Array, shape: tuple[int, ...]) -> Array:
     """Votes near each vote's own centre, from a smoothed map of all votes."""
-    height, width = probability.shape
-    column, row = centre.round().long().unbind(-1)
+    height, width = shape
+    column, row = np.rint(across).astype(np.intp), np.rint(down).astype(np.intp)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    votes = torch.zeros(height * width, dtype=weight.dtype, device=weight.device)
-    flat = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-    votes.index_add_(0, flat, weight * inside)
-    smooth = functional.avg_pool2d(votes.view(1, 1, height, width), 3, stride=1, padding=1)
+    flat = row.clip(0, height - 1) * width + column.clip(0, width - 1)
+    votes = np.bincount(flat, weight * inside, height * width).reshape(height, width)
+    smooth = cv2.blur(votes, (3, 3), borderType=cv2.BORDER_CONSTANT)
     # Votes outside the image have density zero; those already taken must stay behind even them.
-    return torch.where(weight > 0, smooth.flatten()[flat], torch.full_like(weight, -1.0))
+    return np.where(weight > 0, smooth.ravel()[flat], -1.0)

@@ -37,7 +37,7 @@ HIDDEN = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
+class ObjectMoment:
     """One object in one frame.
 
     Attributes:
@@ -76,7 +76,7 @@ class SequenceEvaluation:
         stamps_ns: of the frames that are judged.
     """
 
-    objects: dict[int, list[Moment]] = field(default_factory=dict)
+    objects: dict[int, list[ObjectMoment]] = field(default_factory=dict)
     published: int = 0
     ghosts: int = 0
     seconds: list[float] = field(default_factory=list)
@@ -130,19 +130,19 @@ def _compare(
     present = {item.track_id for item in objects}
     for number, moments in result.objects.items():
         if number not in present:
-            moments.append(Moment(counts=False, gone=True, claimed=_last_id(moments) in published))
+            moments.append(ObjectMoment(counts=False, gone=True, claimed=_last_id(moments) in published))
     for column, item in enumerate(objects):
         assert item.track_id is not None
         moments = result.objects.setdefault(item.track_id, [])
         moments.append(_moment(item, by_object.get(column), _last_id(moments) in published))
 
 
-def _moment(truth: GroundTruthObject, track: Track | None, claimed: bool) -> Moment:
+def _moment(truth: GroundTruthObject, track: Track | None, claimed: bool) -> ObjectMoment:
     gone = truth.visible_fraction is not None and truth.visible_fraction <= HIDDEN
     if track is None:
-        return Moment(not truth.ignore, gone, claimed=claimed)
+        return ObjectMoment(not truth.ignore, gone, claimed=claimed)
     errors = pose_errors(track.estimate, truth)
-    return Moment(
+    return ObjectMoment(
         counts=not truth.ignore,
         gone=gone,
         track_id=track.track_id,
@@ -154,7 +154,7 @@ def _moment(truth: GroundTruthObject, track: Track | None, claimed: bool) -> Mom
     )
 
 
-def _last_id(moments: Sequence[Moment]) -> int | None:
+def _last_id(moments: Sequence[ObjectMoment]) -> int | None:
     return next((item.track_id for item in reversed(moments) if item.track_id is not None), None)
 
 
@@ -233,12 +233,12 @@ def summarise_sequence(evaluation: SequenceEvaluation) -> SequenceSummary:
     )
 
 
-def _switches(moments: Sequence[Moment]) -> int:
+def _switches(moments: Sequence[ObjectMoment]) -> int:
     ids = [moment.track_id for moment in moments if moment.track_id is not None]
     return sum(before != after for before, after in itertools.pairwise(ids))
 
 
-def _notices(moments: Sequence[Moment]) -> list[float]:
+def _notices(moments: Sequence[ObjectMoment]) -> list[float]:
     """Frames of each claim that is wrong, after one that was right; 0 where it is given up at once."""
     found: list[float] = []
     told = [moment for moment in moments if moment.counts or moment.gone]
@@ -249,7 +249,7 @@ def _notices(moments: Sequence[Moment]) -> list[float]:
     return found
 
 
-def _recoveries(moments: Sequence[Moment]) -> list[float]:
+def _recoveries(moments: Sequence[ObjectMoment]) -> list[float]:
     """Frames from each return to the next right track; what never got one again is as long as the rest."""
     found: list[float] = []
     for k in range(1, len(moments)):
@@ -259,7 +259,7 @@ def _recoveries(moments: Sequence[Moment]) -> list[float]:
     return found
 
 
-def _jitter(moments: Sequence[Moment]) -> list[tuple[float, float]]:
+def _jitter(moments: Sequence[ObjectMoment]) -> list[tuple[float, float]]:
     """Change of the error from frame to frame of one right track: metres and radians."""
     found = []
     for before, now in itertools.pairwise(moments):

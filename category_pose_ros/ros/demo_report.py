@@ -15,7 +15,7 @@ from category_pose_ros.data.bop import BopScene
 from category_pose_ros.evaluation.evaluate import Evaluation, evaluate
 from category_pose_ros.evaluation.poses_csv import PosesWriter
 from category_pose_ros.evaluation.summary import summarise
-from category_pose_ros.records import Frame, Track
+from category_pose_ros.records import SECOND_NS, Frame, Track
 from category_pose_ros.ros.playback import Account
 from category_pose_ros.visualization.overlay import draw_overlay
 from category_pose_ros.visualization.video import write_video
@@ -31,7 +31,7 @@ def write_files(folder: Path, frames: BagFrames, account: Account) -> None:
         for stamp in sorted(account.answered_s):
             poses.write(stamp, account.tracks.get(stamp, []))
     stamps = sorted(account.answered_s)
-    seconds = (stamps[-1] - stamps[0]) / 1e9
+    seconds = (stamps[-1] - stamps[0]) / SECOND_NS
     write_video(folder / "overlay.mp4", _overlays(frames, account), (len(stamps) - 1) / seconds if seconds else 1.0)
     best = max(stamps, key=lambda stamp: sum(track.estimate.score for track in account.tracks.get(stamp, [])))
     frame = next(frame for frame in frames if frame.stamp_ns == best)

@@ -12,8 +12,8 @@ from typing import Any
 
 from category_pose_ros.config import setting, validate
 from category_pose_ros.data.messages import stamp_ns
+from category_pose_ros.records import SECOND_NS
 
-_NANOSECONDS = 1_000_000_000
 _REMEMBERED = 30  # messages of each kind: a second of a camera, which a 2D detector may be behind
 
 
@@ -122,8 +122,8 @@ class _Queue:
     def __init__(self, kind: str, config: PairingConfig) -> None:
         self.kind = kind
         self.unpaired = 0
-        self._slop_ns = round(config.slop_s * _NANOSECONDS)
-        self._patience_ns = round(config.fallback_after_s * _NANOSECONDS)
+        self._slop_ns = round(config.slop_s * SECOND_NS)
+        self._patience_ns = round(config.fallback_after_s * SECOND_NS)
         self._messages: deque[Any] = deque(maxlen=_REMEMBERED)
         self._waiting: deque[Capture] = deque()
         self._passed_ns: deque[int] = deque(maxlen=_REMEMBERED)  # stamps of images that went without

@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from category_pose_ros.data.messages import stamp_ns
-from category_pose_ros.records import Frame, Track
+from category_pose_ros.records import SECOND_NS, Frame, Track
 from category_pose_ros.ros.conversions import info_from_camera
 from category_pose_ros.ros.images import image_from_rgb
 from category_pose_ros.ros.markers import tracks_from_markers
@@ -85,14 +85,14 @@ class Playback(Node):
         """
         offset_s: float | None = None
         for frame in frames:
-            recorded_s = frame.stamp_ns / 1e9 / rate
+            recorded_s = frame.stamp_ns / SECOND_NS / rate
             offset_s = time.monotonic() - recorded_s if offset_s is None else offset_s
             self.spin_until(lambda: False, offset_s + recorded_s - time.monotonic())
             self._send(frame)
             on_sent()
 
     def _send(self, frame: Frame) -> None:
-        seconds, nanoseconds = divmod(frame.stamp_ns, 1_000_000_000)
+        seconds, nanoseconds = divmod(frame.stamp_ns, SECOND_NS)
         header = Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=_FRAME_ID)
         self._infos.publish(info_from_camera(frame.camera, header))
         message = image_from_rgb(frame.rgb, header)

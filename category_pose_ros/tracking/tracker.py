@@ -21,10 +21,10 @@ from category_pose_ros.config import section, setting, validate
 from category_pose_ros.estimation.belief import Belief, Search, Sighting
 from category_pose_ros.geometry import SE3, Symmetry
 from category_pose_ros.geometry.symmetry import rotation_distance, symmetry_of
-from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
+from category_pose_ros.records import SECOND_NS, Frame, ObjectEstimate, Track, TrackState
 from category_pose_ros.tracking.association import apparent_diagonal, associate, distance
 from category_pose_ros.tracking.motion import MotionConfig, Velocity, predict
-from category_pose_ros.tracking.trail import SECOND_NS, Moment, Trail
+from category_pose_ros.tracking.trail import Moment, Trail
 
 _PIECE_S = 0.03  # about what a piece of a search takes on a CPU
 _FEW_S = 0.5  # frames so far apart are searched each

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from category_pose_ros.geometry import SE3
-from category_pose_ros.records import Frame
+from category_pose_ros.records import SECOND_NS, Frame
 
-SECOND_NS = 1_000_000_000
 _APART_NS = 140_000_000
 
 
