@@ -15,7 +15,7 @@ import torch
 from cuboids import SIZE, correspondences, intrinsics, perturbed, truth
 from torch.testing import assert_close
 
-from category_pose_ros.estimation import neural_mesh, solver
+from category_pose_ros.estimation import solver
 from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term
 from category_pose_ros.estimation.state import DIMENSION, State
 from category_pose_ros.estimation.terms import (
@@ -163,6 +163,15 @@ def test_a_broken_measurement_moves_nothing(broken: float) -> None:
     assert (state.log_size[1] - start.log_size[1]).abs().max() > 1e-3
 
 
+def test_it_is_compiled_once_for_all_terms() -> None:
+    """Another form of the arrays would cost seconds in the middle of a stream."""
+    compiled.warm_up()
+    for state in (truth(), truth(batch=BATCH)):
+        for name, term in TERMS.items():
+            compiled.minimise([term(state)], state, SolverConfig(iterations=1))
+            assert len(compiled._minimise.signatures) == 1, name
+
+
 def test_terms_that_it_does_not_know_are_refused() -> None:
     state = truth()
     with pytest.raises(TypeError, match=r"terms: \['_Unknown'\] cannot be compiled"):
@@ -178,12 +187,11 @@ class _Unknown:
     cost = linearise
 
 
-def test_the_method_compiles_its_solver_on_a_cpu_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert neural_mesh._minimiser(torch.device("cpu"), "auto") is compiled.minimise
-    assert neural_mesh._minimiser(torch.device("cpu"), "pytorch") is solver.minimise
-    assert neural_mesh._minimiser(torch.device("cuda"), "auto") is solver.minimise
-    monkeypatch.setattr(neural_mesh, "find_spec", lambda name: None)
-    assert neural_mesh._minimiser(torch.device("cpu"), "auto") is solver.minimise
+def test_the_solver_is_compiled_on_a_cpu_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert solver.fastest_minimise(torch.device("cpu")) is compiled.minimise
+    assert solver.fastest_minimise(torch.device("cuda")) is solver.minimise
+    monkeypatch.setattr(solver, "find_spec", lambda name: None)
+    assert solver.fastest_minimise(torch.device("cpu")) is solver.minimise
 
 
 def test_where_nothing_can_be_kept_it_works_all_the_same() -> None:

@@ -23,7 +23,7 @@ from category_pose_ros import Frame, PoseEstimator
 from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about, estimator_choice, estimator_options
 from category_pose_ros.data.bags import EXAMPLE_BAG, BagFrames
 from category_pose_ros.estimation.belief import Belief
-from category_pose_ros.estimation.solver import SolverConfig, Term, minimise
+from category_pose_ros.estimation.solver import SolverConfig, Term, fastest_minimise
 from category_pose_ros.estimation.state import Intrinsics, State
 from category_pose_ros.estimation.terms import AxesTerm, CorrespondenceTerm, SizePriorTerm
 from category_pose_ros.evaluation.timing import Timing, time_in_turn
@@ -161,6 +161,7 @@ def _rasterizer_cases() -> Mapping[str, Callable[[], object]]:
 def _solver_cases(device: torch.device) -> Mapping[str, Callable[[], object]]:
     """The solver on one object with 96 correspondences and, where it is installed, pytorch3d on a cuboid."""
     start, terms = _problem(device)
+    minimise = fastest_minimise(device)
     config = SolverConfig(iterations=_SOLVER_STEPS)
 
     def solve() -> Tensor:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
@@ -31,17 +31,15 @@ from category_pose_ros.estimation.terms import (
     SizePriorTerm,
 )
 from category_pose_ros.geometry import SE3
-from category_pose_ros.geometry.solids import Solid
+from category_pose_ros.geometry.solids import FAR_M, Solid
 
 _Array = npt.NDArray[np.float64]
 _Flags = npt.NDArray[np.bool_]
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
+_Kind = TypeVar("_Kind", bound=np.generic)
 
-# As `geometry.solids` has them; Numba takes no enumerations and no tuples of them.
-_FAR_M = 1e3
-_VESSEL, _BOWL = int(Solid.VESSEL), int(Solid.BOWL)
-_CYLINDER = int(Solid.CYLINDER)
+_CYLINDER, _VESSEL, _BOWL = int(Solid.CYLINDER), int(Solid.VESSEL), int(Solid.BOWL)  # for Numba, which knows no enums
 # Sums may be taken in any order. That NaN never occurs is not assumed: a step that breaks must be seen to.
 _FAST = {"reassoc", "contract", "arcp", "nsz"}
 
@@ -152,9 +150,9 @@ def minimise(terms: Sequence[Term], start: State, config: SolverConfig) -> tuple
 def _states(state: State) -> _States:
     count, pose = len(state.log_size), state.camera_from_object
     return _States(
-        _array(pose.rotation, count, 3, 3).copy(),
-        _array(pose.translation, count, 3).copy(),
-        _array(state.log_size, count, 3).copy(),
+        _array(pose.rotation, count, 3, 3),
+        _array(pose.translation, count, 3),
+        _array(state.log_size, count, 3),
     )
 
 
@@ -180,12 +178,18 @@ def _packed(terms: Sequence[Term], count: int) -> _Terms:
 
 
 def _array(tensor: Tensor, *shape: int) -> _Array:
-    values = tensor.numpy()
-    return np.ascontiguousarray(values if values.shape == shape else np.broadcast_to(values, shape), np.float64)
+    return _filled(tensor.numpy(), shape, np.float64)
 
 
 def _flags(tensor: Tensor, *shape: int) -> _Flags:
-    return np.ascontiguousarray(np.broadcast_to(tensor.numpy(), shape))
+    return _filled(tensor.numpy(), shape, np.bool_)
+
+
+def _filled(values: npt.NDArray[Any], shape: tuple[int, ...], kind: type[_Kind]) -> npt.NDArray[_Kind]:
+    """An array of its own: Numba would compile everything once more for one that is read only or has gaps."""
+    result = np.empty(shape, kind)
+    result[...] = values
+    return result
 
 
 def _correspondences(term: CorrespondenceTerm | None, count: int) -> _Correspondences:
@@ -236,7 +240,7 @@ def _depth(term: DepthTerm | None, count: int) -> _Depth:
     solids, readings = term.solids, term.weight.shape[1]
     boxes, faces = solids.shares.shape[1:3]
     return _Depth(
-        solids.kind.contiguous().numpy(),
+        _filled(solids.kind.numpy(), (count,), np.int64),
         _array(solids.shares, count, boxes, faces, 3),
         _flags(solids.absent[:, :, 0], count, boxes, faces),
         _flags(solids.opening[:, :, 0], count, boxes, faces),
@@ -669,16 +673,16 @@ def _signed_distance(
     side, is_round = 0.0, kind in (_CYLINDER, _VESSEL, _BOWL)
     if is_round:
         side = _round_side(b, size, point, eye, margin_m, term, by_point, by_log_size)
-    nearest, is_side, nearest_box, nearest_face = 3 * _FAR_M, False, 0, 0
+    nearest, is_side, nearest_box, nearest_face = 3 * FAR_M, False, 0, 0
     for k in range(len(planes)):
-        flat, face = -3 * _FAR_M, 0
+        flat, face = -3 * FAR_M, 0
         for f in range(planes.shape[1]):
             away = (-point[f] if f < 3 else point[f - 3]) - planes[k, f]
             distance = away
             if not seen[k, f]:
-                distance = _FAR_M if away > margin_m else -_FAR_M
+                distance = FAR_M if away > margin_m else -FAR_M
             if term.absent[b, k, f] or (term.opening[b, k, f] and away < 0):
-                distance = -_FAR_M
+                distance = -FAR_M
             if distance > flat:
                 flat, face = distance, f
         sideways = is_round and not term.handle[b, k] and side > flat
@@ -727,4 +731,4 @@ def _round_side(
         by_log_size[1] = by_x + by_y - 0.5 * by_point[0] * size[1]
     if x * eye_x + y * eye_y + z * eye_z > rho or _from_inside(b, size, eye, term):
         return distance
-    return _FAR_M if distance > margin_m else -_FAR_M
+    return FAR_M if distance > margin_m else -FAR_M

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -45,7 +43,7 @@ from category_pose_ros.estimation.resting import (
     shared_plane_term,
     shared_up_term,
 )
-from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, linearise, minimise
+from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, fastest_minimise, linearise, minimise
 from category_pose_ros.estimation.state import Intrinsics, State
 from category_pose_ros.estimation.terms import AxesTerm, BeliefTerm, CorrespondenceTerm, RestingTerm, SizePriorTerm
 from category_pose_ros.estimation.uncertainty import (
@@ -62,8 +60,6 @@ from category_pose_ros.models.posterior import Posterior
 from category_pose_ros.models.runtime import PRECISIONS, RUNTIMES, prepared
 from category_pose_ros.models.score import Signs
 from category_pose_ros.records import Frame, ObjectEstimate
-
-_Minimise: TypeAlias = Callable[[Sequence[Term], State, SolverConfig], tuple[State, Linearised]]
 
 _FEW_CELLS = 6.0  # whose votes are not worth believing
 _AT_ONCE = 4  # candidates treated in one piece of a search
@@ -176,7 +172,7 @@ class NeuralMeshMethod:
     ) -> None:
         self._network = prepared(model.backbone, device, config.runtime, config.precision)
         self._posterior = Posterior(model, categories, device)
-        self._minimise = _minimiser(device, config.runtime)
+        self._minimise = minimise if config.runtime == "pytorch" else fastest_minimise(device)
         self._grids = [ProposalGrid(table, config.proposals) for table in self._posterior.tables]
         self._following = dataclasses.replace(config.solver, iterations=config.follow_iterations)
         self._device = device
@@ -494,16 +490,6 @@ class NeuralMeshMethod:
 
     def _features(self, pictures: list[images.Image]) -> FeatureMap:
         return self._network(images.to_tensor(pictures, self._device))
-
-
-def _minimiser(device: torch.device, runtime: str) -> _Minimise:
-    """The solver in the form that is fastest on a device."""
-    if device.type != "cpu" or runtime == "pytorch" or find_spec("numba") is None:
-        return minimise
-    from category_pose_ros.estimation import compiled
-
-    compiled.warm_up()
-    return compiled.minimise
 
 
 def _groups(candidates: list[Candidate]) -> list[list[Candidate]]:

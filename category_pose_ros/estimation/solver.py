@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from importlib.util import find_spec
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -55,6 +56,22 @@ class SolverConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+
+
+Minimise: TypeAlias = Callable[[Sequence[Term], State, SolverConfig], tuple[State, Linearised]]
+
+
+def fastest_minimise(device: torch.device) -> Minimise:
+    """`minimise` for the terms of the neural mesh method, in the form that is fastest on a device.
+
+    On a CPU it is compiled by Numba where that is installed; the first time takes seconds.
+    """
+    if device.type != "cpu" or find_spec("numba") is None:
+        return minimise
+    from category_pose_ros.estimation import compiled
+
+    compiled.warm_up()
+    return compiled.minimise
 
 
 def minimise(terms: Sequence[Term], start: State, config: SolverConfig) -> tuple[State, Linearised]:

@@ -20,7 +20,7 @@ from category_pose_ros.geometry.se3 import SE3
 from category_pose_ros.geometry.symmetry import Symmetry, symmetry_of
 
 _TINY = 1e-9
-_FAR_M = 1e3  # no object is as large
+FAR_M = 1e3  # no object is as large
 _BEHIND = 0.1  # in diagonals: what is farther out behind a face that is not seen is not of the object
 
 
@@ -289,7 +289,7 @@ def _flat_faces(
     if solids.has(*_OPEN, Solid.HINGE):
         absent = absent | (solids.opening & (distance < 0))
     distance = _of_seen(distance, seen, margin_m[:, None, None, None])
-    of_box, face = distance.masked_fill(absent, -_FAR_M).max(-1)  # (B, K, N)
+    of_box, face = distance.masked_fill(absent, -FAR_M).max(-1)  # (B, K, N)
     normals = torch.eye(3, dtype=size_m.dtype, device=size_m.device)
     normals = torch.cat([-normals, normals])
     return of_box, normals[face], -by_log_size.gather(2, face.unsqueeze(-1).expand(-1, -1, -1, 3))
@@ -347,7 +347,7 @@ def _of_vessel(size_m: Tensor, by_point: Tensor, by_log_half: Tensor) -> Tensor:
 
 def _of_seen(distance: Tensor, seen: Tensor, margin_m: Tensor) -> Tensor:
     """Distance to faces; to one that is not seen far above zero for what is well behind it, else far below."""
-    hidden = torch.where(distance > margin_m, _FAR_M, -_FAR_M)
+    hidden = torch.where(distance > margin_m, FAR_M, -FAR_M)
     return torch.where(seen, distance, hidden.to(distance))
 
 
