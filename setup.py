@@ -37,7 +37,8 @@ setup(
         "embreex>=2.17.7; platform_machine in 'x86_64 AMD64 arm64'",
         "jinja2>=3",
         "matplotlib>=3.5",
-        "numba>=0.60",  # compiles the solver for CPUs
+        # Compiles the solver for CPUs; PyTorch runs it where it has no wheels.
+        "numba>=0.60; platform_machine in 'x86_64 AMD64 aarch64 arm64'",
         "numpy>=1.26",
         "opencv-python-headless>=4.5",
         # Runs the network on CPUs; PyTorch does where it has no wheels.

@@ -146,9 +146,9 @@ def test_the_chance_of_a_vertex_is_a_softmax_over_its_category_a_share_of_the_ot
     mixed = dataclasses.replace(features, feature=torch.nn.functional.normalize(features.feature + 0.3 * noise, dim=1))
     table, clutter = MESHES.vertex_features().detach(), MESHES.clutter_features().detach()
     for index in range(2):
-        own, other = table[MESHES.category == index], table[MESHES.category == 1 - index][::8]
+        own, other = table[MESHES.category == index], table[MESHES.category == 1 - index][::4]
         logits = torch.cat([own, other, clutter]) @ mixed.feature[0].flatten(1) / TEMPERATURE
-        logits[len(own) : len(own) + len(other)] += math.log(8)  # each stands for eight
+        logits[len(own) : len(own) + len(other)] += math.log(4)  # each stands for four
         (found,) = posterior().vertex_probability(mixed, [index])
         assert_close(found.flatten(1), torch.softmax(logits, dim=0)[: len(own)])
 

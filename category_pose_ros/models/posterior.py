@@ -14,7 +14,7 @@ from category_pose_ros.models.neural_mesh import TEMPERATURE, CategoryInfo
 from category_pose_ros.models.score import ScoreWeights
 
 _NEIGHBOURHOOD = 0.16  # radius, in diagonals of the box, in which vertices count as the same place
-_SHARE = 8  # where only how much of a category there is counts, one vertex in so many stands for its neighbours
+_SHARE = 4  # where only how much of a category there is counts, one vertex in so many stands for its neighbours
 
 
 @dataclass(frozen=True, eq=False)
