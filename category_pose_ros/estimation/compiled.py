@@ -5,7 +5,8 @@ than to do. Here each hypothesis goes through all its steps alone, in loops over
 function below says in scalars what `linearise` of a term says in tensors; that is its oracle in the
 tests, and what runs on a GPU or where Numba is not installed.
 
-All in one file: Numba keeps what it compiled beside it, and looks no farther for changes.
+All in one file: Numba keeps what it compiled beside it, and looks no farther for changes. The few constants
+from elsewhere (DIMENSION, FAR_M, values of Solid) are compiled in: after a change to them this file must be saved anew.
 """
 
 from __future__ import annotations
@@ -287,10 +288,9 @@ def _minimise(states: _States, terms: _Terms, limits: _Limits, around: _Around) 
     rows = max(2 * terms.correspondences.weight.shape[1], terms.depth.weight.shape[1])
     work = np.empty((DIMENSION + 2, rows))
     factor, step = np.empty((DIMENSION, DIMENSION)), np.empty(DIMENSION)
-    trial = np.empty((5, 3))  # rotation, translation, log size
+    here, trial = np.empty((5, 3)), np.empty((5, 3))  # rotation, translation, log size
     gradient, hessian = np.empty(DIMENSION), np.empty((DIMENSION, DIMENSION))
     for b in range(len(around.cost)):
-        here = np.empty((5, 3))
         here[:3], here[3], here[4] = states.rotation[b], states.translation[b], states.log_size[b]
         cost = _linearise(b, here, terms, around.gradient[b], around.hessian[b], work)
         damping = limits.damping
@@ -605,7 +605,9 @@ def _by_depth(
     for i in range(3):
         for k in range(3):
             eye[i] -= rotation[k, i] * translation[k]
-    planes, seen = _faces(b, size, eye, term)
+    inside = term.kind[b] in (_VESSEL, _BOWL) and eye[2] > 0.5 * size[2]  # the camera looks into an open top
+    margin_m = term.margin[b] * _length(size)
+    planes, seen = _faces(b, size, eye, inside, term)
     point, by_point, by_log_size = np.empty(3), np.empty(3), np.empty(3)
     c2, cost, count = term.scale**2, 0.0, term.weight.shape[1]
     for n in range(count):
@@ -615,7 +617,9 @@ def _by_depth(
         for i in range(3):
             point[i] = rotation[0, i] * arm_x + rotation[1, i] * arm_y + rotation[2, i] * arm_z
         nearness = 1 / term.deviation_m[b, n]
-        residual = nearness * _signed_distance(b, size, point, eye, planes, seen, term, by_point, by_log_size)
+        residual = nearness * _signed_distance(
+            b, size, point, eye, inside, margin_m, planes, seen, term, by_point, by_log_size
+        )
         squared = residual * residual
         share = c2 / (c2 + squared)
         cost += 0.5 * term.weight[b, n] * squared * share
@@ -634,18 +638,10 @@ def _by_depth(
 
 
 @_compiled
-def _from_inside(b: int, size: _Array, eye: _Array, term: _Depth) -> bool:
-    """Whether the camera looks into an open top."""
-    kind = term.kind[b]
-    return kind in (_VESSEL, _BOWL) and eye[2] > 0.5 * size[2]
-
-
-@_compiled
-def _faces(b: int, size: _Array, eye: _Array, term: _Depth) -> tuple[_Array, _Flags]:
+def _faces(b: int, size: _Array, eye: _Array, inside: bool, term: _Depth) -> tuple[_Array, _Flags]:
     """Distance (K, F) of each flat face from the centre of the box, and whether it is seen."""
     boxes, faces = term.absent.shape[1], term.absent.shape[2]
     planes, seen = np.zeros((boxes, faces)), np.empty((boxes, faces), np.bool_)
-    inside = _from_inside(b, size, eye, term)
     for k in range(boxes):
         for f in range(faces):
             for i in range(3):
@@ -661,6 +657,8 @@ def _signed_distance(
     size: _Array,
     point: _Array,
     eye: _Array,
+    inside: bool,
+    margin_m: float,
     planes: _Array,
     seen: _Flags,
     term: _Depth,
@@ -669,10 +667,9 @@ def _signed_distance(
 ) -> float:
     """As `geometry.solids.signed_distance` of one point; fills its derivatives."""
     kind = term.kind[b]
-    margin_m = term.margin[b] * _length(size)
     side, is_round = 0.0, kind in (_CYLINDER, _VESSEL, _BOWL)
     if is_round:
-        side = _round_side(b, size, point, eye, margin_m, term, by_point, by_log_size)
+        side = _round_side(kind, size, point, eye, inside, margin_m, by_point, by_log_size)
     nearest, is_side, nearest_box, nearest_face = 3 * FAR_M, False, 0, 0
     for k in range(len(planes)):
         flat, face = -3 * FAR_M, 0
@@ -700,17 +697,16 @@ def _signed_distance(
 
 @_compiled
 def _round_side(
-    b: int,
+    kind: int,
     size: _Array,
     point: _Array,
     eye: _Array,
+    inside: bool,
     margin_m: float,
-    term: _Depth,
     by_point: _Array,
     by_log_size: _Array,
 ) -> float:
     """Distance to the round side, and its derivatives."""
-    kind = term.kind[b]
     shift = 0.5 * (size[1] - size[0]) if kind == _VESSEL else 0.0  # of its axis along x
     half_x, half_y, half_z = 0.5 * (size[1] if kind == _VESSEL else size[0]), 0.5 * size[1], 0.5 * size[2]
     x, y, z = (point[0] - shift) / half_x, point[1] / half_y, 0.0
@@ -729,6 +725,6 @@ def _round_side(
     if kind == _VESSEL:  # as deep as wide, and it moves along x as the box grows around it
         by_log_size[0] = 0.5 * by_point[0] * size[0]
         by_log_size[1] = by_x + by_y - 0.5 * by_point[0] * size[1]
-    if x * eye_x + y * eye_y + z * eye_z > rho or _from_inside(b, size, eye, term):
+    if x * eye_x + y * eye_y + z * eye_z > rho or inside:
         return distance
     return FAR_M if distance > margin_m else -FAR_M

@@ -155,9 +155,8 @@ def _peaks(category: int, chance: Array, voted: Array, scale: float, config: Det
         share = weight * (like & (away < reach[seed]))
         votes = float(share.sum())
         if votes >= config.least_votes:
-            u, v = (float(share @ values) / votes for values in (across, down))
-            diagonal = math.exp(float(share @ log_diagonal) / votes)
-            u, v = ((value + 0.5) * scale - 0.5 for value in (u, v))
+            u, v = ((float(np.average(each, weights=share)) + 0.5) * scale - 0.5 for each in (across, down))
+            diagonal = math.exp(float(np.average(log_diagonal, weights=share)))
             found.append(Candidate(category, u, v, diagonal * scale, votes))
         weight[like & (away < 2 * reach[seed])] = 0.0
     return found
