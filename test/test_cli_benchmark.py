@@ -14,7 +14,7 @@ import torch
 from category_pose_ros import SE3, Frame, ObjectEstimate
 from category_pose_ros.cli import main
 from category_pose_ros.cli.benchmark import _problem
-from category_pose_ros.estimation.belief import Belief
+from category_pose_ros.estimation.belief import Belief, Sighting
 from category_pose_ros.estimation.solver import SolverConfig, minimise
 
 POSE = SE3(torch.eye(3), torch.tensor([0.0, 0.0, 1.0]))
@@ -27,7 +27,7 @@ class ScriptedEstimator:
     def __init__(self, found: list[ObjectEstimate]) -> None:
         self.found = found
         self.sizes: set[tuple[int, ...]] = set()
-        self.followed: set[int] = set()
+        self.followed: set[tuple[int, int]] = set()  # objects that were looked at, and beside them
 
     def load(self, *arguments: Any) -> ScriptedEstimator:
         return self
@@ -36,9 +36,12 @@ class ScriptedEstimator:
         self.sizes.add(frame.rgb.shape)
         return self.found
 
-    def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> None:
+    def follow(
+        self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float], others: Sequence[Belief] = ()
+    ) -> list[Sighting]:
         assert len(beliefs) == len(prior)
-        self.followed.add(len(beliefs))
+        self.followed.add((len(beliefs), len(others)))
+        return [Sighting(item, MUG, 0.0, 0.0) for item in beliefs]
 
 
 @pytest.fixture(autouse=True)
@@ -68,14 +71,14 @@ def test_every_case_is_a_row_with_its_ratio(
     assert run("--objects", "1,3", "--sizes", "64x48", "--output", output) == 0
     table = capsys.readouterr().out
     ratios = json.loads(output.read_text())["ratios"]
-    names = ["detection, 64x48", "tracking, 1 object, 640x480", "tracking, 3 objects, 640x480"]
-    assert [*ratios][1:] == [*names, "solver, 10 iterations, 1 object"]
+    names = [f"{what} {count}, 640x480" for count in ("1 object", "3 objects") for what in ("tracking,", "a look at")]
+    assert [*ratios][1:] == ["detection, 64x48", *names, "solver, 10 iterations, 1 object"]
     assert "rasterizer, forward and backward, 448x320: not installed" in table
     assert "cuda: not measured" in table
     assert all(name in table for name in ratios)
     assert all(ratio > 0 for ratio in ratios.values())
     assert (48, 64, 3) in estimator.sizes
-    assert estimator.followed == {1, 3}
+    assert estimator.followed == {(1, 0), (3, 0)}  # nothing there is a mug, which flow could carry
     assert json.loads(output.read_text())["clock"] == "wall"
     again = tmp_path / "again.json"
     assert run("--objects", "1", "--sizes", "64x48", "--baseline", output, "--cpu-time", "--output", again) == 0

@@ -99,3 +99,19 @@ def test_objects_are_followed_together_as_each_alone(method: NeuralMeshMethod) -
         apart = alone.belief.camera_from_object.translation - sighting.belief.camera_from_object.translation
         assert apart.norm() < 1e-4
     assert method.follow(frame, [], []) == []
+
+
+def test_what_is_not_looked_at_tells_where_the_others_stand(method: NeuralMeshMethod) -> None:
+    """Two that stand on one plane; the first is believed nearer and smaller than it is."""
+    upright = so3.exp(torch.tensor([-2.3, 0.0, 0.0]))  # z up, seen from above
+    poses = [SE3(upright, torch.tensor([x, 0.0, 0.8])) for x in (-0.15, 0.15)]
+    frame = coordinate_frame(CAMERA, poses, [SIZE_M, SIZE_M])
+    near = SE3(upright, 0.7 * poses[0].translation)
+    first = Belief("mug", near, (0.7 * SIZE_M.double()).log(), torch.eye(9, dtype=torch.float64) / 0.3**2)
+    second = believed(poses[1], 0.02)
+    (alone,) = method.follow(frame, [first], [0.2])
+    (told,) = method.follow(frame, [first], [0.2], [second])
+    together = method.follow(frame, [first, second], [0.2, 0.2])[0]
+    places = [float(item.belief.camera_from_object.translation[2]) for item in (alone, told, together)]
+    assert places[1] == pytest.approx(places[2], abs=1e-4)
+    assert abs(places[1] - 0.8) < abs(places[0] - 0.8) - 0.005

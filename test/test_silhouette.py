@@ -223,7 +223,8 @@ def test_a_belief_follows_its_mask_and_a_belief_without_one_is_not_seen() -> Non
     method = SilhouetteMethod(model_of(Scripted(truth, mask_of(truth))), ("car",), QUICK)
     before = pose_at(0.55, 0.0)
     believed = Belief("car", before[0], SIZE.log(), 10.0 * torch.eye(9, dtype=torch.float64))
-    elsewhere = believed.moved(SE3(before.rotation[0], torch.tensor([-30.0, 0.7, 9.0])))
+    away = SE3(before.rotation[0], torch.tensor([-30.0, 0.7, 9.0]))
+    elsewhere = dataclasses.replace(believed, camera_from_object=away)
     followed, lost = method.follow(frame([mask_of(truth)]), [believed, elsewhere], [0.25, 0.25])
     off = followed.estimate.camera_from_object.translation - truth.translation[0]
     assert off.norm() < 0.15

@@ -71,7 +71,9 @@ class World:
         new = [item for item in found if all(distance(item, place) > REACH for place in places)]
         return [item for item in new if item.score >= 0.6]
 
-    def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
+    def follow(
+        self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float], others: Sequence[Belief] = ()
+    ) -> list[Sighting]:
         assert len(beliefs) == len(prior)
         self.follows.append(len(beliefs))
         return [self._sighting(belief, frame.stamp_ns / SECOND_NS) for belief in beliefs]
@@ -316,7 +318,9 @@ def test_what_a_search_saw_is_not_followed_behind_the_camera() -> None:
         return dataclasses.replace(estimate, camera_from_object=place, size_m=estimate.size_m * share)
 
     class Watching(World):
-        def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
+        def follow(
+            self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float], others: Sequence[Belief] = ()
+        ) -> list[Sighting]:
             assert all(belief.camera_from_object.translation[2] > 0 for belief in beliefs)
             return super().follow(frame, beliefs, prior)
 
@@ -541,7 +545,9 @@ def test_an_object_that_seems_to_grow_is_not_predicted_to_move() -> None:
     class Growing(World):
         ahead: list[float]
 
-        def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
+        def follow(
+            self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float], others: Sequence[Belief] = ()
+        ) -> list[Sighting]:
             self.ahead.append(float(beliefs[0].camera_from_object.translation[2]))
             scale = 1 + 0.2 * frame.stamp_ns / SECOND_NS
             sightings = []

@@ -49,20 +49,9 @@ class Belief:
         pose = self.camera_from_object
         return State(SE3(pose.rotation[None].float(), pose.translation[None].float()), self.log_size[None].float())
 
-    def loosened(self, memory: float, variance: Tensor) -> Belief:
-        """The belief after a while: old evidence counts less, and the object may have moved.
-
-        Args:
-            memory: share in (0, 1] of the information that is kept.
-            variance: (9,) what is added to the variances of a step.
-        """
-        identity = torch.eye(len(self.information), dtype=self.information.dtype)
-        covariance = torch.linalg.inv(memory * self.information + 1e-6 * identity) + torch.diag(variance)
-        return Belief(self.category, self.camera_from_object, self.log_size, torch.linalg.inv(covariance))
-
-    def moved(self, camera_from_object: SE3) -> Belief:
-        """The same size and certainty elsewhere."""
-        return Belief(self.category, camera_from_object, self.log_size, self.information)
+    def faded(self, memory: float) -> Belief:
+        """The belief with only a share in (0, 1] of its information."""
+        return Belief(self.category, self.camera_from_object, self.log_size, memory * self.information)
 
     def seen_from(self, now_from_then: SE3) -> Belief:
         """The same belief in the frame of a camera that has moved; now_from_then is float64, batch shape ()."""

@@ -47,7 +47,9 @@ class Method(Protocol):
     def search(self, frame: Frame, explained: Sequence[Belief] = ()) -> Search:
         """All objects in the frame, best first; those explained may be left out."""
 
-    def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
+    def follow(
+        self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float], others: Sequence[Belief] = ()
+    ) -> list[Sighting]:
         """What the frame makes of objects that were seen before, one sighting each."""
 
 
@@ -101,17 +103,20 @@ class PoseEstimator:
         found = yield from self._method.search(frame, explained)
         return [item for item in found if item.score >= self.config.score_threshold]
 
-    def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
+    def follow(
+        self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float], others: Sequence[Belief] = ()
+    ) -> list[Sighting]:
         """What a frame makes of objects that were seen before, whatever their score: no search, one crop each.
 
         Args:
             beliefs: predicted for the frame's time.
             prior: per belief, the share of its category's size prior to add to what it knows.
+            others: about objects that are not asked about, which may tell something of those that are.
 
         Returns:
             One sighting per belief.
         """
-        return self._method.follow(frame, beliefs, prior)
+        return self._method.follow(frame, beliefs, prior, others)
 
 
 def _neural_mesh(

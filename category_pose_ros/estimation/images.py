@@ -25,7 +25,7 @@ def rectify(frame: Frame) -> tuple[Image, Camera]:
     camera = frame.camera
     if not camera.is_distorted:
         return frame.rgb, camera.undistorted()
-    return np.asarray(cv2.remap(frame.rgb, *_maps(camera), cv2.INTER_LINEAR), dtype=np.uint8), camera.undistorted()
+    return _without_distortion(frame), camera.undistorted()
 
 
 def rectify_depth(frame: Frame) -> Depth | None:
@@ -87,6 +87,11 @@ def to_tensor(images: list[Image], device: torch.device) -> Tensor:
 def cell_camera(camera: Camera) -> Camera:
     """The camera whose pixels are the cells of the feature map."""
     return camera.resized(camera.width // STRIDE_PX, camera.height // STRIDE_PX)
+
+
+@functools.lru_cache(maxsize=1)  # optical flow and the network see the same frame
+def _without_distortion(frame: Frame) -> Image:
+    return np.asarray(cv2.remap(frame.rgb, *_maps(frame.camera), cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 @functools.lru_cache(maxsize=4)  # a stream has one camera

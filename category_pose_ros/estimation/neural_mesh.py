@@ -56,7 +56,7 @@ from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.symmetry import canonical
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.checkpoint import NeuralMeshModel
-from category_pose_ros.models.posterior import Posterior
+from category_pose_ros.models.posterior import CategoryTable, Posterior
 from category_pose_ros.models.runtime import PRECISIONS, RUNTIMES, prepared
 from category_pose_ros.models.score import Signs
 from category_pose_ros.records import Frame, ObjectEstimate
@@ -241,12 +241,15 @@ class NeuralMeshMethod:
         return self._look_closer(image, camera, candidates) if candidates else []
 
     @torch.inference_mode()
-    def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
+    def follow(
+        self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float], others: Sequence[Belief] = ()
+    ) -> list[Sighting]:
         """What a frame makes of beliefs: one crop each, where the object should be, and no search.
 
         Args:
             beliefs: predicted for the frame's time.
             prior: per belief, the share of its category's size prior to add to what it knows.
+            others: about objects that are not looked at; without depth they too say where objects stand.
 
         Returns:
             One sighting per belief.
@@ -259,14 +262,14 @@ class NeuralMeshMethod:
         believed = _believed_states(beliefs, self._device)
         expected = BeliefTerm(believed, torch.stack([item.information for item in beliefs]).float().to(self._device))
         readings = self._readings(self._scene(frame, camera), camera, evidence)
-        sizes, share = _size_prior_term(evidence, 1), torch.tensor(prior, device=self._device)
-        others: list[Term] = [expected]
-        if readings is None and len(beliefs) > 1 and self._config.resting.agree_deg > 0:
-            others.append(self._shared_plane(believed, sizes, share))
+        sizes, share = _size_prior_term([item.table for item in evidence], 1), torch.tensor(prior, device=self._device)
+        told: list[Term] = [expected]
+        if readings is None and len(beliefs) + len(others) > 1 and self._config.resting.agree_deg > 0:
+            told.append(self._shared_plane([*beliefs, *others], share))
         sizes = dataclasses.replace(sizes, information=share[:, None, None] * sizes.information)
         # Far from what the cells say the robust kernel would drop them all, so it starts where their votes are.
         start = _aimed(believed, evidence)
-        terms = [*self._image_terms(evidence, 1), sizes, *others]
+        terms = [*self._image_terms(evidence, 1), sizes, *told]
         if readings is None:
             solved = self._fit(terms, start, self._following)
         else:
@@ -291,11 +294,10 @@ class NeuralMeshMethod:
 
     def _where(self, belief: Belief, camera: Camera) -> Candidate:
         """Where an object is believed to appear."""
-        names = [table.name for table in self._posterior.tables]
         position = belief.camera_from_object.translation
         u, v = camera.project(position).tolist()
         diagonal = camera.fx * float(belief.size_m.norm() / position[2])
-        return Candidate(names.index(belief.category), u, v, diagonal, 0.0)
+        return Candidate(self._number(belief), u, v, diagonal, 0.0)
 
     def _is_at(self, candidate: Candidate, place: Candidate) -> bool:
         """Whether two candidates, of whatever categories, are one object."""
@@ -314,7 +316,7 @@ class NeuralMeshMethod:
         starts = [self._grids[c.category].propose(item) for c, item in zip(candidates, evidence, strict=True)]
         readings = self._readings(scene, camera, evidence)
         keep = len(starts[0].log_size)
-        prior = _size_prior_term(evidence, keep)
+        prior = _size_prior_term([item.table for item in evidence], keep)
         terms: list[Term] = [*self._image_terms(evidence, keep), prior]
         solved = self._fit(terms, State.cat(starts), self._config.solver)
         if readings is not None:
@@ -440,7 +442,7 @@ class NeuralMeshMethod:
         shared = shared_up_term(
             states, tilt_variance(hessian, states.camera_from_object.rotation), score, self._config.resting
         )
-        sizes = _size_prior_term(evidence, 1)
+        sizes = _size_prior_term([item.table for item in evidence], 1)
         own = [*self._image_terms(evidence, 1), sizes]
         states, _ = self._minimise([*own, shared], states, self._config.solver)
         plane = shared_plane_term(states, shared, sizes.scale_variance, score, self._config.resting)
@@ -452,13 +454,24 @@ class NeuralMeshMethod:
             for answer, number in zip(answers, numbers, strict=True)
         ]
 
-    def _shared_plane(self, states: State, sizes: SizePriorTerm, share: Tensor) -> RestingTerm:
-        """What the others say about where each stands, counted like the size priors that it comes from."""
-        alike, config = torch.ones_like(share), self._config.resting
+    def _shared_plane(self, beliefs: Sequence[Belief], share: Tensor) -> RestingTerm:
+        """What all say about where each of the first stands, counted like the size priors that it comes from.
+
+        Args:
+            share: of the size prior of the first, those that are asked about.
+        """
+        states, config = _believed_states(beliefs, self._device), self._config.resting
+        sizes = _size_prior_term([self._posterior.tables[self._number(item)] for item in beliefs], 1)
+        alike = torch.ones(len(beliefs), device=self._device)
         up = shared_up_term(states, alike, alike, config)
         plane = shared_plane_term(states, up, sizes.scale_variance, alike, config)
+        plane = plane[torch.arange(len(share), device=self._device)]
         told = share * plane.weight * plane.deviation_m.isfinite()
         return dataclasses.replace(plane, weight=told, deviation_rad=torch.full_like(share, torch.inf))
+
+    def _number(self, belief: Belief) -> int:
+        """Of its category."""
+        return [table.name for table in self._posterior.tables].index(belief.category)
 
     def _image_terms(self, evidence: list[Evidence], keep: int) -> list[Term]:
         return [
@@ -539,9 +552,9 @@ def _axes_term(evidence: list[Evidence], keep: int) -> AxesTerm:
     return AxesTerm(axes.repeat_interleave(keep, 0), information.repeat_interleave(keep, 0))
 
 
-def _size_prior_term(evidence: list[Evidence], keep: int) -> SizePriorTerm:
-    mean = torch.stack([item.table.log_size_mean for item in evidence])
-    information = torch.stack([item.table.log_size_information for item in evidence])
+def _size_prior_term(tables: list[CategoryTable], keep: int) -> SizePriorTerm:
+    mean = torch.stack([table.log_size_mean for table in tables])
+    information = torch.stack([table.log_size_information for table in tables])
     return SizePriorTerm(mean.repeat_interleave(keep, 0), information.repeat_interleave(keep, 0))
 
 

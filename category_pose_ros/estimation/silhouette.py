@@ -270,7 +270,9 @@ class SilhouetteMethod:
         found = [item for item in found if item.category in self._categories]
         return sorted(found, key=lambda item: -item.score)
 
-    def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]:
+    def follow(
+        self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float], others: Sequence[Belief] = ()
+    ) -> list[Sighting]:
         """Each belief, refined from where it was believed to be, with its mask.
 
         Of masks that come with the frame, that is the one that it overlaps most. What is believed is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,23 +64,58 @@ class Velocity:
     def corrected(self, predicted: SE3, found: SE3, seconds: float, gain: float) -> Velocity:
         """By a share of the prediction's error (alpha-beta filter, Kalata 1984)."""
         missed = found.translation.double() - predicted.translation.double()
-        turned = so3.log(found.rotation.double() @ predicted.rotation.double().transpose(-1, -2))
+        # A turn counts as its sine, which spares a logarithm; of a right angle or more nothing is to be learnt.
+        turned = 0.5 * torch.linalg.cross(predicted.rotation.double(), found.rotation.double(), dim=-2).sum(-1)
         share = gain / seconds
         return Velocity(self.linear + share * missed, self.angular + share * turned)
 
 
-def predict(belief: Belief, velocity: Velocity, seconds: float, memory: float, config: MotionConfig) -> Belief:
-    """The belief some time later.
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """Where an object is expected some time later.
+
+    Attributes:
+        camera_from_object: then, float64.
+        covariance: (9, 9) of what is not known of the way, as a step of `State.moved`, float64.
+    """
+
+    camera_from_object: SE3
+    covariance: Tensor
+
+
+def expect(
+    beliefs: Sequence[Belief], velocities: Sequence[Velocity], seconds: float, config: MotionConfig
+) -> list[Motion]:
+    """The motions of objects that keep their velocities, more or less."""
+    if not beliefs:
+        return []
+    poses = [belief.camera_from_object for belief in beliefs]
+    turned = torch.stack([pose.rotation.double() for pose in poses])
+    turned = so3.exp(torch.stack([item.angular for item in velocities]) * seconds) @ turned
+    shifted = torch.stack([pose.translation.double() for pose in poses])
+    shifted = shifted + torch.stack([item.linear for item in velocities]) * seconds
+    diagonals = torch.stack([belief.size_m.double() for belief in beliefs]).norm(dim=-1, keepdim=True)
+    shift = config.unrest + 0.5 * config.acceleration * seconds**2
+    turn = config.unrest + 0.5 * config.angular_acceleration * seconds**2
+    unit = torch.tensor([shift] * 3 + [turn] * 3 + [config.resize * seconds] * 3, dtype=torch.float64)
+    deviations = unit * torch.cat([diagonals.expand(-1, 3), torch.ones(len(beliefs), 6)], dim=-1)
+    covariances = deviations.square().diag_embed()
+    return [Motion(SE3(*pose), covariance) for *pose, covariance in zip(turned, shifted, covariances, strict=True)]
+
+
+def gone(beliefs: Sequence[Belief], motions: Sequence[Motion], memory: Sequence[float]) -> list[Belief]:
+    """The beliefs after motions.
 
     Args:
-        memory: share of the old information that is kept.
+        memory: share of the old information of each that is kept.
     """
-    pose = belief.camera_from_object
-    rotation = so3.exp(velocity.angular * seconds) @ pose.rotation.double()
-    translation = pose.translation.double() + velocity.linear * seconds
-    diagonal = float(belief.size_m.norm())
-    shift = diagonal * (config.unrest + 0.5 * config.acceleration * seconds**2)
-    turn = config.unrest + 0.5 * config.angular_acceleration * seconds**2
-    deviations = [shift] * 3 + [turn] * 3 + [config.resize * seconds] * 3
-    variance = torch.tensor(deviations, dtype=torch.float64).square()
-    return belief.moved(SE3(rotation, translation)).loosened(memory, variance)
+    if not beliefs:
+        return []
+    share = torch.tensor(memory, dtype=torch.float64)[:, None, None]
+    known = share * torch.stack([belief.information for belief in beliefs])
+    nothing = 1e-6 * torch.eye(known.shape[-1], dtype=torch.float64)  # for a belief that knows nothing of a direction
+    covariance = torch.linalg.inv(known + nothing) + torch.stack([motion.covariance for motion in motions])
+    return [
+        Belief(belief.category, motion.camera_from_object, belief.log_size, information)
+        for belief, motion, information in zip(beliefs, motions, torch.linalg.inv(covariance), strict=True)
+    ]

@@ -1,6 +1,6 @@
-"""Tracks: every object is followed on a small crop, and searched for only now and then.
+"""Tracks: every object is carried along by optical flow, looked at on a small crop, and searched for now and then.
 
-`Tracker.update` reads as what happens to a frame: predict, follow, judge, search a little, begin new
+`Tracker.update` reads as what happens to a frame: predict, carry, look, judge, search a little, begin new
 tracks, drop old ones. All of it depends on the frames and their stamps alone, so the same stream
 gives the same tracks.
 """
@@ -23,7 +23,8 @@ from category_pose_ros.geometry import SE3, Symmetry
 from category_pose_ros.geometry.symmetry import rotation_distance, symmetry_of
 from category_pose_ros.records import SECOND_NS, Frame, ObjectEstimate, Track, TrackState
 from category_pose_ros.tracking.association import apparent_diagonal, associate, distance
-from category_pose_ros.tracking.motion import MotionConfig, Velocity, predict
+from category_pose_ros.tracking.flow import Carried, Flow, FlowConfig, Points
+from category_pose_ros.tracking.motion import Motion, MotionConfig, Velocity, expect, gone
 from category_pose_ros.tracking.trail import Moment, Trail
 
 _PIECE_S = 0.03  # about what a piece of a search takes on a CPU
@@ -82,6 +83,10 @@ class TrackerConfig:
         0.3, "Log score by which what a search sees must win against the track that is there.", minimum=0.0
     )
     reset_after_s: float = setting(5.0, "A gap between frames that ends all tracks, in seconds.", minimum=0.0)
+    look_every: int = setting(
+        3, "Optical flow carries a track from one look at it to the next, so many frames later.", minimum=1, maximum=100
+    )
+    flow: FlowConfig = section(FlowConfig)
     loss: LossConfig = section(LossConfig)
     motion: MotionConfig = section(MotionConfig)
 
@@ -94,7 +99,9 @@ class Estimator(Protocol):
 
     def search(self, frame: Frame, explained: Sequence[Belief] = ()) -> Search: ...
 
-    def follow(self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float]) -> list[Sighting]: ...
+    def follow(
+        self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float], others: Sequence[Belief] = ()
+    ) -> list[Sighting]: ...
 
 
 @dataclass
@@ -109,6 +116,9 @@ class _Living:
     sightings: int = 0
     misses: int = 0
     rival: Belief | None = None
+    points: Points | None = None  # of its surface, as the last frame shows them
+    anchored: bool = True  # whether they are on the object as the latest look saw it
+    carried: bool = False  # whether they brought it to the last frame
 
 
 @dataclass
@@ -140,6 +150,8 @@ class Tracker:
     def __init__(self, estimator: Estimator, config: TrackerConfig = TrackerConfig()) -> None:
         self._estimator = estimator
         self._config = config
+        self._flow = Flow(config.flow)
+        self._frames = 0  # that came
         self._living: list[_Living] = []
         self._next_id = 1
         self._last: Moment | None = None
@@ -173,7 +185,8 @@ class Tracker:
         now = Moment(frame, world_from_camera)
         last = self._follows_on(now)
         self._last = now
-        self._living = self._follow(self._living, last, now)
+        self._frames += 1
+        self._living = self._follow(self._living, last, now, self._config.look_every)
         self._merge(frame.stamp_ns)
         self._search(now, now.seconds_since(last))
         self._drop(frame.stamp_ns)
@@ -205,39 +218,90 @@ class Tracker:
                 under_way.trail.add(now)
         return last
 
-    def _follow(self, items: list[_Living], last: Moment | None, now: Moment) -> list[_Living]:
-        """What a frame says of tracks, and of their rivals.
+    def _follow(self, items: list[_Living], last: Moment | None, now: Moment, look_every: int) -> list[_Living]:
+        """What a frame says of tracks: of all by optical flow, of every so many by a look through the network.
 
         Returns:
             The tracks, without those that have come too near to be seen.
         """
         if last is not None:
-            self._predict(items, last, now)
+            self._carry(items, last, now)
         items = [item for item in items if _in_front(item.belief)]
-        rivals = [item for item in items if item.rival is not None and _in_front(item.rival)]
-        beliefs = [item.belief for item in items] + [item.rival for item in rivals if item.rival is not None]
-        priors = [item.prior for item in items] + [1.0] * len(rivals)
-        sightings = self._estimator.follow(now.frame, beliefs, priors) if beliefs else []
-        for item, rival in zip(rivals, sightings[len(items) :], strict=True):
-            own = items.index(item)
-            if rival.log_score > sightings[own].log_score + self._config.rival_margin:
-                sightings[own] = dataclasses.replace(rival, strain=0.0)
-                item.velocity, item.belief = item.velocity.without_turn(), rival.belief
-        for item, sighting in zip(items, sightings[: len(items)], strict=True):
-            item.rival = None
-            self._judge(item, sighting, now.frame.stamp_ns, now.seconds_since(last))
+        looked_at: list[_Living] = []
+        others: list[_Living] = []
+        for item in items:
+            is_turn = (self._frames + item.track.track_id) % look_every == 0  # spread over the frames
+            (looked_at if is_turn or self._is_in_doubt(item) else others).append(item)
+        self._look_at(looked_at, others, now, now.seconds_since(last))
+        for item in others:
+            item.track = dataclasses.replace(item.track, stamp_ns=now.frame.stamp_ns)
         return items
 
-    def _predict(self, items: list[_Living], before: Moment, after: Moment) -> None:
-        """Where they should be some time later, in the camera as it is then."""
+    def _is_in_doubt(self, item: _Living) -> bool:
+        """Whether a track is to be looked at whatever flow says."""
+        is_tentative = item.track.state is TrackState.TENTATIVE
+        return is_tentative or not item.carried or item.misses > 0 or item.rival is not None
+
+    def _carry(self, items: list[_Living], before: Moment, after: Moment) -> None:
+        """To where the image shows that they have moved, else to where they should be, in the camera as it is then."""
         motion, seconds = after.motion_since(before), after.seconds_since(before)
         for item in items:
+            if not item.anchored:
+                item.points, item.anchored = self._flow.seed(before.view, item.belief), True
             if motion is not None:
                 item.belief, item.velocity = item.belief.seen_from(motion), item.velocity.seen_from(motion)
                 item.seen_at = motion @ item.seen_at.to(torch.float64)
                 item.rival = item.rival and item.rival.seen_from(motion)
-            along = (item.velocity, seconds, self._config.memory, self._config.motion)
-            item.belief, item.rival = predict(item.belief, *along), item.rival and predict(item.rival, *along)
+        config, memory = self._config.motion, self._config.memory
+        beliefs = [item.belief for item in items]
+        expected = expect(beliefs, [item.velocity for item in items], seconds, config)
+        carried: Sequence[Carried | None] = [None] * len(items)
+        if seconds > 0:
+            points = [item.points for item in items]
+            carried = self._flow.carry(before.view, after.view, beliefs, points, expected)
+        motions = [_way(*each) for each in zip(items, expected, carried, strict=True)]
+        moved = gone(beliefs, motions, [memory if there is None else 1.0 for there in carried])
+        for item, way, there, belief in zip(items, expected, carried, moved, strict=True):
+            if there is not None:
+                self._move(item, way, there, seconds)
+            item.belief, item.carried, item.points = belief, there is not None, None if there is None else there.points
+            if item.rival is not None:
+                rival_way = expect([item.rival], [item.velocity], seconds, config)
+                (item.rival,) = gone([item.rival], rival_way, [memory])
+
+    def _move(self, item: _Living, expected: Motion, there: Carried, seconds: float) -> None:
+        """What is published of a track, and its velocity, as its points have moved."""
+        before, now = item.belief.camera_from_object.to(torch.float64), there.motion.camera_from_object
+        gain = self._config.motion.velocity_gain
+        item.velocity = item.velocity.corrected(expected.camera_from_object, now, seconds, gain)
+        turn, seen_at = now.rotation @ before.rotation.T, item.seen_at.to(torch.float64)
+        item.seen_at = SE3(turn @ seen_at.rotation, seen_at.translation + now.translation - before.translation)
+        estimate, covariance = item.track.estimate, there.covariance[:6, :6].numpy()
+        estimate = dataclasses.replace(
+            estimate,
+            camera_from_object=item.seen_at.to(torch.float32),
+            covariance=estimate.covariance + covariance,
+        )
+        item.track = dataclasses.replace(item.track, estimate=estimate)
+
+    def _look_at(self, items: list[_Living], others: list[_Living], now: Moment, seconds: float) -> None:
+        """What the network says of tracks, and of their rivals."""
+        for item in items:
+            if item.carried:
+                item.belief = item.belief.faded(self._config.memory)
+        rivals = [item for item in items if item.rival is not None and _in_front(item.rival)]
+        beliefs = [item.belief for item in items] + [item.rival for item in rivals if item.rival is not None]
+        priors = [item.prior for item in items] + [1.0] * len(rivals)
+        beside = [item.belief for item in others]
+        sightings = self._estimator.follow(now.frame, beliefs, priors, beside) if beliefs else []
+        for item, rival in zip(rivals, sightings[len(items) :], strict=True):
+            own = items.index(item)
+            if rival.log_score > sightings[own].log_score + self._config.rival_margin:
+                sightings[own] = dataclasses.replace(rival, strain=0.0)
+                item.velocity, item.belief, item.carried = item.velocity.without_turn(), rival.belief, False
+        for item, sighting in zip(items, sightings[: len(items)], strict=True):
+            item.rival = None
+            self._judge(item, sighting, now.frame.stamp_ns, seconds)
 
     def _judge(self, item: _Living, sighting: Sighting, stamp_ns: int, seconds: float) -> None:
         """Believe what was seen, or count a miss."""
@@ -254,14 +318,14 @@ class Tracker:
             if item.track.state is TrackState.CONFIRMED and item.misses >= loss.frames:
                 item.track = dataclasses.replace(item.track, state=TrackState.LOST)
             return
-        if seconds > 0 and item.sightings > 0:
+        if seconds > 0 and item.sightings > 0 and not item.carried:
             gain = self._config.motion.velocity_gain
             predicted, found = item.belief.camera_from_object, sighting.belief.camera_from_object
             # Objects do not grow: one that seems larger, and as much farther, is seen otherwise and has not moved.
             grown = (sighting.belief.log_size - item.belief.log_size).mean().exp()
             found = SE3(found.rotation, found.translation / grown)
             item.velocity = item.velocity.corrected(predicted, found, seconds, gain)
-        item.belief, item.prior, item.misses = sighting.belief, 1 - self._config.memory, 0
+        item.belief, item.prior, item.misses, item.anchored = sighting.belief, 1 - self._config.memory, 0, False
         item.sightings += 1
         before = _at(item.track.estimate, item.seen_at)
         smooth = self._smoothed(before, estimate) if item.sightings > 1 else estimate
@@ -437,7 +501,7 @@ class Tracker:
         for _ in range(_STEPS):
             before, *ahead = arriving.trail.moments
             moment = ahead[0] if ahead else before
-            arriving.items = self._follow(arriving.items, before, moment)
+            arriving.items = self._follow(arriving.items, before, moment, look_every=1)
             arriving.trail.moments = ahead
             if len(ahead) <= 1:
                 self._arriving = None
@@ -481,6 +545,18 @@ def _are_few(seconds: float) -> bool:
 def _leave_time(seconds: float) -> bool:
     """Whether frames so far apart leave time for more than following objects and a piece of a search."""
     return seconds >= 3 * _PIECE_S
+
+
+def _way(item: _Living, expected: Motion, there: Carried | None) -> Motion:
+    """Where optical flow has it that a track went, else where it should be.
+
+    A track that is still tentative may be off: it stays as free to be put right as without flow.
+    """
+    if there is None:
+        return expected
+    if item.track.state is TrackState.TENTATIVE:
+        return Motion(there.motion.camera_from_object, expected.covariance)
+    return there.motion
 
 
 def _is_one_pose(pose: SE3) -> bool:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import cv2
+import numpy as np
 import torch
 
+from category_pose_ros.estimation.images import rectify
 from category_pose_ros.geometry import SE3
 from category_pose_ros.records import SECOND_NS, Frame
+from category_pose_ros.tracking.flow import View
 
 _APART_NS = 140_000_000
 
@@ -18,6 +23,12 @@ class Moment:
 
     frame: Frame
     world_from_camera: SE3 | None
+
+    @cached_property
+    def view(self) -> View:
+        """The frame as optical flow sees it."""
+        image, camera = rectify(self.frame)
+        return View(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8), camera)
 
     def seconds_since(self, before: Moment | None) -> float:
         """Time since then, 0 at the beginning of a stream."""

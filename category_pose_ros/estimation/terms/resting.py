@@ -37,6 +37,10 @@ class RestingTerm:
     deviation_rad: Tensor
     deviation_m: Tensor
 
+    def __getitem__(self, index: Tensor) -> RestingTerm:
+        tables = (self.normal, self.offset_m, self.upright, self.weight, self.deviation_rad, self.deviation_m)
+        return RestingTerm(*(table[index] for table in tables))
+
     def linearise(self, state: State) -> Linearised:
         (tilt, by_tilt), (gap, by_gap) = self._tilt(state), self._gap(state)
         residual = torch.cat([tilt, gap.unsqueeze(-1)], dim=-1).unsqueeze(1)  # (B, 1, 4)

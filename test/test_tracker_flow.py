@@ -1,0 +1,122 @@
+"""The tracker between looks: a simulated estimator, and images in which optical flow sees how things move."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from test_tracker import Thing, World, every
+from textured import picture
+
+from category_pose_ros import SE3, Camera, Frame, Track, Tracker, TrackerConfig
+from category_pose_ros.geometry import so3
+from category_pose_ros.records import SECOND_NS
+
+CAMERA = Camera(240.0, 240.0, 79.5, 59.5, 160, 120)
+
+
+def seen_by(
+    world: World,
+    times: Sequence[float],
+    config: TrackerConfig = TrackerConfig(),
+    shows: Callable[[float], bool] = lambda time: True,
+    camera_at: Callable[[float], SE3] | None = None,
+) -> list[dict[int, Track]]:
+    """Tracks of each frame; where `shows` is false the image is noise."""
+    tracker = Tracker(world, config)
+    result = []
+    for time in times:
+        rgb = picture(CAMERA, [thing.estimate(time) for thing in world.things])
+        if not shows(time):
+            rgb = np.random.default_rng(round(1000 * time)).integers(0, 255, rgb.shape).astype(np.uint8)
+        frame = Frame(rgb, CAMERA, stamp_ns=round(time * SECOND_NS))
+        tracks = tracker.update(frame, camera_at(time) if camera_at else None)
+        result.append({track.track_id: track for track in tracks})
+    return result
+
+
+def error(track: Track, thing: Thing, time: float) -> tuple[float, float]:
+    """Metres across the line of sight, and radians."""
+    found, true = track.estimate.camera_from_object, thing.estimate(time).camera_from_object
+    shift = (found.translation.double() - true.translation.double())[:2]
+    return float(shift.norm()), float(so3.angle_between(found.rotation.double(), true.rotation.double()))
+
+
+def weaving(time: float) -> tuple[float, float, float]:
+    return (0.06 * math.sin(4 * time), 0.03 * math.sin(3 * time), 0.5)
+
+
+def beside(x: float) -> Callable[[float], tuple[float, float, float]]:
+    return lambda time: (x, 0.02 * math.sin(4 * time), 0.5)
+
+
+def test_between_looks_a_track_goes_where_the_image_shows_it() -> None:
+    thing = Thing(weaving, "camera", turn=lambda time: 0.3 * math.sin(5 * time))
+    world, times = World([thing]), every(1 / 30, 1.0)
+    tracks = seen_by(world, times, TrackerConfig(search_every_s=100.0))
+    looks = len(world.follows)
+    assert looks <= 5 + len(times) / 3
+    for time, found in list(zip(times, tracks, strict=True))[3:]:
+        assert sorted(found) == [1]
+        assert found[1].stamp_ns == round(time * SECOND_NS)
+        metres, radians = error(found[1], thing, time)
+        assert metres < 0.003
+        assert radians < 0.06
+
+
+def test_each_frame_is_looked_at_where_that_is_wished() -> None:
+    world, times = World([Thing(weaving, "camera")]), every(1 / 30, 0.5)
+    seen_by(world, times, TrackerConfig(look_every=1, search_every_s=100.0))
+    assert len(world.follows) >= len(times)
+
+
+def test_looks_at_several_tracks_are_spread_over_the_frames() -> None:
+    world = World([Thing(beside(x), "camera") for x in (-0.11, 0.0, 0.11)])
+    times = every(1 / 30, 1.0)
+    tracks = seen_by(world, times, TrackerConfig(search_every_s=100.0))
+    assert all(sorted(found) == [1, 2, 3] for found in tracks[3:])
+    assert world.follows[5:] == [1] * len(world.follows[5:])
+    assert len(world.follows) >= len(times) - 2
+
+
+def test_a_look_that_does_not_see_a_track_is_believed_though_flow_carries_it() -> None:
+    world = World([Thing(weaving, "camera", visible=lambda time: float(time < 0.5))])
+    times = every(1 / 30, 1.0)
+    tracks = seen_by(world, times, TrackerConfig(search_every_s=100.0))
+    assert max(time for time, found in zip(times, tracks, strict=True) if found) < 0.5 + 3 / 30
+
+
+def test_what_flow_has_not_carried_is_looked_at_at_once() -> None:
+    world, times = World([Thing(weaving, "camera")]), every(1 / 30, 1.0)
+    seen_by(world, times, TrackerConfig(search_every_s=100.0), shows=lambda time: time < 0.5)
+    assert len(world.follows) >= len(times) / 2 + len(times) / 2 / 3
+
+
+def test_points_are_found_again_though_the_camera_moves() -> None:
+    """Its motion is known, and the expected place in the image takes it into account."""
+
+    def about(time: float) -> SE3:
+        turn = so3.exp(torch.tensor([0.0, 0.12 * math.sin(9 * time), 0.1 * time], dtype=torch.float64))
+        return SE3(turn, torch.tensor([0.03 * math.sin(4 * time), 0.0, 0.0], dtype=torch.float64))
+
+    class Placed(Thing):
+        def estimate(self, time: float):  # type: ignore[no-untyped-def]
+            there = super().estimate(time)
+            pose = about(time).inverse() @ there.camera_from_object.to(torch.float64)
+            return dataclasses.replace(there, camera_from_object=pose.to(torch.float32))
+
+    thing = Placed(lambda time: (0.0, 0.0, 0.5), "camera")
+    world, times = World([thing]), every(1 / 30, 1.0)
+    tracks = seen_by(world, times, TrackerConfig(search_every_s=100.0), camera_at=about)
+    assert len(world.follows) <= 5 + len(times) / 3
+    for time, found in list(zip(times, tracks, strict=True))[3:]:
+        assert sorted(found) == [1]
+        assert error(found[1], thing, time)[0] < 0.004
+
+
+def test_a_stamp_that_repeats_carries_nothing() -> None:
+    tracks = seen_by(World([Thing(weaving, "camera")]), [0.0, 0.1, 0.2, 0.2, 0.3])
+    assert [sorted(found) for found in tracks[2:]] == [[1]] * 3
