@@ -117,6 +117,17 @@ def test_a_plain_object_and_one_out_of_the_image_have_no_points() -> None:
     assert Flow(FlowConfig()).seed(view(can), Belief.about(around)) is None
 
 
+def test_a_motion_that_is_known_to_be_none_is_none() -> None:
+    can = thing("can")
+    config = MotionConfig(acceleration=0.0, angular_acceleration=0.0, unrest=0.0, resize=0.0)
+    motions = expect([Belief.about(can)], [Velocity.zero()], 0.1, config)
+    moved = view(thing("can", shift=(0.004, 0.0, 0.0)))
+    (carried,) = Flow(FlowConfig()).carry(view(can), moved, [Belief.about(can)], [seeded(can)], motions)
+    assert carried is not None
+    shift = carried.motion.camera_from_object.translation - can.camera_from_object.translation
+    assert float(shift.norm()) < 1e-4
+
+
 def test_no_points_are_no_work() -> None:
     can = thing("can")
     assert Flow(FlowConfig()).carry(view(can), view(can), [Belief.about(can)], [None], [at_rest(can)]) == [None]

@@ -39,6 +39,7 @@ _APART = 0.04  # least distance between two points in apparent diagonals
 _GRID = 16  # cells across the window of an object, by which its inside is known
 _LEAST_SIDE_PX = 8  # of the window that an object appears in
 _FEWEST = 6  # points that tell the motion of a solid
+_LEAST_VARIANCE = 1e-10  # of what a motion is expected not to change, which keeps its inverse finite
 _OUTLIER = 2.0  # in scales of the robust kernel
 _SOLVER = SolverConfig(iterations=5)
 
@@ -185,7 +186,8 @@ class Flow:
             torch.from_numpy(valid / np.float32(config.noise_px**2)),
             config.robust_px,
         )
-        likely = BeliefTerm(expected, torch.linalg.inv(covariance).float())
+        bounded = covariance + _LEAST_VARIANCE * torch.eye(covariance.shape[-1], dtype=covariance.dtype)
+        likely = BeliefTerm(expected, torch.linalg.inv(bounded).float())
         states, around = self._minimise([shown, likely], _shifted(expected, camera, there - guess, valid), _SOLVER)
         missed = np.linalg.norm(_projected(states, camera, on_box) - there, axis=-1)
         valid &= missed < _OUTLIER * config.robust_px

@@ -195,7 +195,7 @@ class Tracker:
         return sorted(confirmed, key=lambda track: track.track_id)
 
     def lost(self) -> list[Track]:
-        """Tracks that were confirmed and are not seen now, each as it was seen last."""
+        """Tracks that were confirmed and are not seen now, as they were seen last or flow has carried them since."""
         return [item.track for item in self._living if item.track.state is TrackState.LOST]
 
     def reset(self) -> None:
