@@ -37,8 +37,8 @@ _ALIKE = 0.1  # greatest difference in apparent size and place of what is seen a
 class LossConfig:
     """When the image no longer supports a track; the two thresholds of each pair are a hysteresis."""
 
-    keep_score: float = setting(0.02, "A track is seen while its score is above this ...", minimum=0.0, maximum=1.0)
-    regain_score: float = setting(0.05, "... and seen again once it is above this.", minimum=0.0, maximum=1.0)
+    keep_score: float = setting(0.05, "A track is seen while its score is above this ...", minimum=0.0, maximum=1.0)
+    regain_score: float = setting(0.15, "... and seen again once it is above this.", minimum=0.0, maximum=1.0)
     keep_visible: float = setting(
         0.15, "It is seen while this share of what should be visible is there ...", minimum=0.0, maximum=1.0
     )
