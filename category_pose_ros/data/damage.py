@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
-from category_pose_ros.geometry import SE3, Camera, so3
+from category_pose_ros.geometry import SE3, so3
+from category_pose_ros.geometry.box import box_window
 
 Depth = npt.NDArray[np.float32]
 Rng = np.random.Generator
@@ -209,7 +210,7 @@ def _covered(item: AnnotatedFrame, share: float, number: int) -> AnnotatedFrame:
     rgb, depth = frame.rgb.copy(), None if frame.depth is None else frame.depth.copy()
     objects: list[GroundTruthObject] = []
     for thing in item.objects:
-        left, top, right, bottom = _extent_px(thing, frame.camera)
+        left, top, right, bottom = box_window(thing.camera_from_object, torch.from_numpy(thing.size_m), frame.camera)
         window = np.s_[top:bottom, left : left + round(share * (right - left))]
         if rgb[window].size:
             rows, columns = rgb[window].shape[:2]
@@ -219,15 +220,6 @@ def _covered(item: AnnotatedFrame, share: float, number: int) -> AnnotatedFrame:
                 depth[window] = 0.9 * float(thing.camera_from_object.translation[2])
         objects.append(_less_visible(thing, 1 - share))
     return dataclasses.replace(item, frame=dataclasses.replace(frame, rgb=rgb, depth=depth), objects=tuple(objects))
-
-
-def _extent_px(thing: GroundTruthObject, camera: Camera) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the object's projected box, within the image."""
-    corners = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5], dtype=torch.float64)] * 3)
-    pixels = camera.project(thing.camera_from_object @ (corners * torch.from_numpy(thing.size_m))).numpy()
-    limit = (camera.width, camera.height)
-    low, high = (np.clip(np.rint(edge), 0, limit).astype(int) for edge in (pixels.min(0), pixels.max(0)))
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
 def _less_visible(thing: GroundTruthObject, share: float) -> GroundTruthObject:

@@ -179,7 +179,7 @@ def _votes(
     """Votes of crops whose cells show their categories with chances (B, h, w)."""
     batch, height, width = probability.shape
     cells = _cells(height, width).to(probability.device)  # (N, 2)
-    optics = _intrinsics(crops, probability.device)
+    optics = Intrinsics.of(crops, probability.device)
     inside = _inside(cells, optics, image)  # (B, N)
     chance = probability.flatten(1) * inside
     voted = cells + features.centre.flatten(2).transpose(1, 2)  # (B, N, 2)
@@ -280,9 +280,3 @@ def _inside(cells: Tensor, optics: Intrinsics, image: Camera) -> Tensor:
     rays = (cells - optics.centre.unsqueeze(1)) / optics.focal.unsqueeze(1)
     pixels = rays * rays.new_tensor([image.fx, image.fy]) + rays.new_tensor([image.cx, image.cy])
     return ((pixels > -0.5) & (pixels < pixels.new_tensor([image.width, image.height]) - 0.5)).all(-1)
-
-
-def _intrinsics(crops: list[Camera], device: torch.device) -> Intrinsics:
-    rows = [[crop.fx, crop.fy, crop.cx, crop.cy] for crop in crops]
-    numbers = torch.tensor(rows, dtype=torch.float32, device=device)
-    return Intrinsics(numbers[:, :2], numbers[:, 2:])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from category_pose_ros.geometry import SE3, so3
+from category_pose_ros.geometry import SE3, Camera, so3
 
 DIMENSION = 9  # translation (3), rotation (3), log size (3)
 
@@ -65,6 +66,12 @@ class Intrinsics:
 
     focal: Tensor  # (B, 2)
     centre: Tensor  # (B, 2)
+
+    @staticmethod
+    def of(cameras: Sequence[Camera], device: torch.device | None = None) -> Intrinsics:
+        rows = [[camera.fx, camera.fy, camera.cx, camera.cy] for camera in cameras]
+        numbers = torch.tensor(rows, dtype=torch.float32, device=device)
+        return Intrinsics(numbers[:, :2], numbers[:, 2:])
 
     def __getitem__(self, index: Tensor) -> Intrinsics:
         return Intrinsics(self.focal[index], self.centre[index])

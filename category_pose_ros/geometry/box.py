@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from category_pose_ros.geometry.camera import Camera
+from category_pose_ros.geometry.mesh import box_corners
 from category_pose_ros.geometry.se3 import SE3
+
+
+def box_window(camera_from_object: SE3, size_m: Tensor, camera: Camera) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom in pixels of a box as it appears, within the image.
+
+    Args:
+        camera_from_object: pose of the box's centre, batch shape ().
+        size_m: (3,) extent of the box, all of it in front of the camera.
+    """
+    corners = torch.from_numpy(box_corners(size_m.numpy()))
+    pixels = camera.project(camera_from_object.to(torch.float64) @ corners).numpy()
+    limit = (camera.width, camera.height)
+    low, high = (np.clip(np.rint(edge), 0, limit).astype(int) for edge in (pixels.min(0), pixels.max(0)))
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
 def enter_box(camera_from_object: SE3, size_m: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:

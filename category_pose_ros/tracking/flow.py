@@ -1,7 +1,7 @@
 """Points on the surface of objects, carried from image to image by optical flow.
 
 Between two looks through the network the texture of an object shows how it moves (Lucas and Kanade 1981, over a
-pyramid as in Bouguet 2001). That needs no training and costs a tenth of a look, but it tells motion only: the points
+pyramid as in Bouguet 2001). That needs no training and costs a part of a look, but it tells motion only: the points
 lie on the solid of the object where a look saw it and keep the error of that look. So flow moves a belief and makes
 it no surer.
 """
@@ -23,7 +23,7 @@ from category_pose_ros.estimation.solver import SolverConfig, fastest_minimise
 from category_pose_ros.estimation.state import Intrinsics, State
 from category_pose_ros.estimation.terms import BeliefTerm, CorrespondenceTerm
 from category_pose_ros.geometry import SE3, Camera
-from category_pose_ros.geometry.mesh import box_corners
+from category_pose_ros.geometry.box import box_window
 from category_pose_ros.geometry.solids import Solids, depth_along, solid_of
 from category_pose_ros.tracking.motion import Motion
 
@@ -175,12 +175,8 @@ class Flow:
         pixels, same = _there_and_back(before, now, start[valid], guess[valid], config.return_px)
         there = start.copy()
         there[valid], valid[valid] = pixels, same
-        intrinsics = Intrinsics(
-            torch.tensor([[camera.fx, camera.fy]]).expand(len(points), 2),
-            torch.tensor([[camera.cx, camera.cy]]).expand(len(points), 2),
-        )
         shown = CorrespondenceTerm(
-            intrinsics,
+            Intrinsics.of([camera] * len(points)),
             torch.from_numpy(on_box),
             torch.from_numpy(there),
             torch.from_numpy(valid / np.float32(config.noise_px**2)),
@@ -304,13 +300,9 @@ def _mask(belief: Belief, camera: Camera, window: tuple[int, int, int, int]) -> 
 
 
 def _window(belief: Belief, camera: Camera) -> tuple[int, int, int, int] | None:
-    """Left, top, right and bottom of the projected box, within the image; None where it is hardly in it."""
-    corners = torch.from_numpy(box_corners(tuple(belief.size_m.tolist())))
-    places = belief.camera_from_object.to(torch.float64) @ corners
-    if float(places[:, 2].min()) <= 0:
+    """Left, top, right and bottom of the object in the image; None where it is hardly in it."""
+    pose, size_m = belief.camera_from_object.to(torch.float64), belief.size_m.double()
+    if pose.translation[2] <= 0.5 * (pose.rotation[2].abs() * size_m).sum():  # it reaches behind the camera
         return None
-    pixels, limit = camera.project(places).numpy(), (camera.width, camera.height)
-    (left, top), (right, bottom) = (
-        np.clip(np.rint(edge), 0, limit).astype(int) for edge in (pixels.min(0), pixels.max(0))
-    )
-    return (left, top, right, bottom) if min(right - left, bottom - top) >= _LEAST_SIDE_PX else None
+    left, top, right, bottom = window = box_window(pose, size_m, camera)
+    return window if min(right - left, bottom - top) >= _LEAST_SIDE_PX else None

@@ -253,11 +253,10 @@ class Tracker:
                 item.seen_at = motion @ item.seen_at.to(torch.float64)
                 item.rival = item.rival and item.rival.seen_from(motion)
         config, memory = self._config.motion, self._config.memory
-        beliefs = [item.belief for item in items]
+        beliefs, points = [item.belief for item in items], [item.points for item in items]
         expected = expect(beliefs, [item.velocity for item in items], seconds, config)
         carried: Sequence[Carried | None] = [None] * len(items)
-        if seconds > 0:
-            points = [item.points for item in items]
+        if seconds > 0 and any(item is not None for item in points):
             carried = self._flow.carry(before.view, after.view, beliefs, points, expected)
         motions = [_way(*each) for each in zip(items, expected, carried, strict=True)]
         moved = gone(beliefs, motions, [memory if there is None else 1.0 for there in carried])
