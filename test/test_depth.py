@@ -29,6 +29,7 @@ from category_pose_ros.estimation.state import Intrinsics, State
 from category_pose_ros.estimation.terms import DepthTerm, SizePriorTerm
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.geometry.solids import Solid, Solids, body_axis, depth_along, solid_of
+from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.posterior import Posterior
 from category_pose_ros.records import Frame
 
@@ -67,6 +68,7 @@ def evidence(state: State) -> Evidence:
         optics,
         crop.project(state.camera_from_object.translation[0]),
         torch.tensor(10.0),
+        FeatureMap(*[nothing] * 5),
         TABLE,
         *[nothing] * 6,
     )

@@ -12,7 +12,7 @@ import torch
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.evaluation.evaluate import Evaluation, ObjectResult, evaluate
 from category_pose_ros.evaluation.examples import examples
-from category_pose_ros.evaluation.matching import match
+from category_pose_ros.evaluation.matching import match, rotation_errors
 from category_pose_ros.evaluation.poses_csv import COLUMNS, PosesWriter
 from category_pose_ros.evaluation.report import Picture, aligned, group_rows, table_text, write_metrics, write_page
 from category_pose_ros.evaluation.summary import (
@@ -68,6 +68,12 @@ def test_each_estimate_goes_to_its_own_object():
 def test_no_match_across_categories():
     matching = match(CAMERA, [guess(category="can")], [truth()])
     assert matching == type(matching)(pairs=(), missed=(0,), false_alarms=(0,))
+
+
+def test_rotation_errors_are_those_of_what_counts():
+    estimates = [guess(RIGHT, yaw_deg=20.0), guess(LEFT), guess(category="can")]
+    errors = rotation_errors(CAMERA, estimates, [truth(LEFT, ignore=True), truth(RIGHT)])
+    assert errors == {0: pytest.approx(math.radians(20.0), abs=1e-6), 2: math.inf}
 
 
 def test_no_match_without_overlap_in_the_image():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.testing import assert_close
 
 from category_pose_ros.models.backbone import STRIDE_PX, Backbone, folded
 from category_pose_ros.models.checkpoint import averaged, load_model, save_model
+from category_pose_ros.models.judge import LAID_CHANNELS, Judge, JudgeConfig
 from category_pose_ros.models.paper_backbone import PaperBackbone
 
 
@@ -118,6 +120,18 @@ def test_the_grid_of_the_file_counts_not_the_one_of_today(tmp_path: Path) -> Non
     assert torch.equal(load_model(tmp_path / "model.safetensors").meshes.points, model.meshes.points)
 
 
+def test_a_judge_is_kept_in_the_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = tiny_model()
+    judge = Judge(JudgeConfig(width=8), len(model.meshes.names), TINY.feature).eval()
+    save_model(tmp_path / "judged.safetensors", replace(model, judge=judge))
+    loaded = load_model(tmp_path / "judged.safetensors")
+    assert loaded.judge is not None
+    laid, category = torch.randn(3, LAID_CHANNELS + TINY.feature, 16, 16), torch.tensor([0, 1, 1])
+    assert_close(loaded.judge(laid, category), judge(laid, category), atol=1e-2, rtol=0)
+    assert averaged([loaded, loaded]).judge is None  # it knows the features of the network that it was trained on
+
+
 def header_of(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
         header: dict[str, Any] = json.loads(file.metadata()["category_pose_ros"])
@@ -188,7 +202,7 @@ def test_nothing_is_unpickled(saved: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_another_format_version_is_refused(saved: Path) -> None:
     rewrite(saved, lambda header: header.update(format_version=99))
-    refused(saved, "has format version 99, expected 4")
+    refused(saved, "has format version 99, expected 5")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.models.checkpoint import load_model, save_model
 from category_pose_ros.models.score import UNCALIBRATED, ScoreWeights, Signs
 from category_pose_ros.records import Frame, ObjectEstimate
-from category_pose_ros.training.calibration import Judged, fit_scores
+from category_pose_ros.training.calibration import Judged, fit_scores, pooled_scores
 
 CAMERA = Camera(80.0, 80.0, 31.5, 23.5, 64, 48)
 shares = st.floats(0.0, 1.0)
@@ -46,17 +46,24 @@ def test_what_depth_says_counts_where_there_is_depth() -> None:
     assert weights.score(Signs.of(0.3, 0.6, 1.0, 1.0)) < rests
 
 
+def test_what_the_judge_says_counts_where_there_is_one() -> None:
+    doubted, unjudged, trusted = (UNCALIBRATED.score(Signs.of(0.3, 0.6, judged=each)) for each in (-2.0, 0.0, 2.0))
+    assert doubted < unjudged < trusted
+    assert unjudged == UNCALIBRATED.score(Signs.of(0.3, 0.6))
+
+
 def judged(category: str, weights: ScoreWeights, count: int, seed: int) -> list[Judged]:
     """Answers that are right as often as the weights say; half of them with depth."""
     rng = np.random.default_rng(seed)
     seen = rng.uniform([-4.0, -2.0], [-0.5, 0.0], (count, 2))
     depth = np.stack([rng.choice([-1.0, 1.0], count), rng.random(count) < 0.3], -1) * (rng.random(count) < 0.5)[:, None]
-    signs = [Signs(*row) for row in np.concatenate([seen, depth], -1).tolist()]
+    judge = rng.normal(0.0, 2.0, (count, 1))
+    signs = [Signs(*row) for row in np.concatenate([seen, depth, judge], -1).tolist()]
     return [Judged(category, item, bool(rng.random() < weights.score(item))) for item in signs]
 
 
 def test_a_fit_finds_how_often_answers_are_right_in_each_category() -> None:
-    true = {"can": ScoreWeights(3.0, -1.0, 1.0, -1.0, 5.0), "mug": ScoreWeights(3.0, -1.0, 0.5, -2.0, 8.0)}
+    true = {"can": ScoreWeights(3.0, -1.0, 1.0, -1.0, 0.5, 5.0), "mug": ScoreWeights(3.0, -1.0, 0.5, -2.0, 1.0, 8.0)}
     answers = [item for seed, name in enumerate(true) for item in judged(name, true[name], 12000, seed)]
     found = fit_scores(answers, ("can", "mug"))
     for name, weights in true.items():
@@ -68,6 +75,16 @@ def test_a_category_without_answers_takes_what_the_others_have_in_common() -> No
     found = fit_scores(judged("can", ScoreWeights(3.0, 0.0, bias=5.0), 2000, 0), ("can", "mug"))
     signs = Signs.of(0.3, 0.5)
     assert found["mug"].score(signs) == pytest.approx(found["can"].score(signs), abs=0.1)
+
+
+def test_a_judge_is_believed_by_half() -> None:
+    answers = judged("can", ScoreWeights(3.0, -1.0, 1.0, -1.0, 2.0, 5.0), 4000, 0)
+    alone, pooled = fit_scores(answers, ("can",))["can"], pooled_scores(answers, ("can",))["can"]
+    assert pooled.judged == pytest.approx(0.5 * alone.judged)
+    unjudged = [replace(item, signs=item.signs._replace(judged=0.0)) for item in answers]
+    without = fit_scores(unjudged, ("can",))["can"]
+    assert pooled.support == pytest.approx(0.5 * (alone.support + without.support))
+    assert astuple(pooled_scores(unjudged, ("can",))["can"]) == pytest.approx(astuple(without))
 
 
 @pytest.mark.parametrize("is_right", [True, False])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -24,6 +25,16 @@ def test_an_image_depends_on_seed_and_number_alone() -> None:
     assert len(first.objects) == len(second.objects) > 0
     other = list(synthesize_images(3, 6, SMALL))[2]
     assert (first.frame.rgb != other.frame.rgb).any()
+
+
+def test_photographs_of_training_appear_only_where_asked_for(tmp_path: Path) -> None:
+    for number in range(10):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((30, 30, 3), number, dtype=np.uint8))
+    shown = {
+        split: {int(picture.max()) for picture in SynthesisConfig(photographs=split).textures(tmp_path).photographs}
+        for split in ("held_out", "training")
+    }
+    assert shown == {"held_out": {9}, "training": set(range(9))}
 
 
 def test_objects_are_where_the_annotation_says() -> None:

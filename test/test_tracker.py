@@ -118,6 +118,9 @@ def run(
     return [{track.track_id: track for track in tracker.update(frame(time))} for time in times]
 
 
+PUBLISHES_EARLY = TrackerConfig(confirm_score=0.3)  # so that a wrong track shows before it is put right
+
+
 def every(seconds: float, until: float, start: float = 0.0) -> list[float]:
     return [start + k * seconds for k in range(round((until - start) / seconds) + 1)]
 
@@ -220,7 +223,7 @@ def test_a_pose_that_a_search_sees_better_replaces_a_wrong_one() -> None:
         return dataclasses.replace(estimate, camera_from_object=SE3(pose.rotation @ turn, pose.translation))
 
     thing = Thing(still())
-    seen = run(World([thing], misread=misread), every(0.1, 1.5))
+    seen = run(World([thing], misread=misread), every(0.1, 1.5), config=PUBLISHES_EARLY)
     truth = thing.estimate(0).camera_from_object.rotation.double()
 
     def error(tracks: dict[int, Track]) -> float:
@@ -238,7 +241,7 @@ def test_a_category_that_searches_contradict_is_given_up() -> None:
     # Followed as a can it is seen, but not well.
     mug, can = Thing(still()), Thing(still(), category="can", visible=lambda time: 0.35)
     world = World([mug, can], misread=misread)
-    seen = run(world, every(0.1, 4.0))
+    seen = run(world, every(0.1, 4.0), config=PUBLISHES_EARLY)
     assert {track.estimate.category for track in seen[3].values()} == {"can"}
     assert {track.estimate.category for track in seen[-1].values()} == {"mug"}
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,17 +14,15 @@ from tqdm import tqdm
 
 from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about
 from category_pose_ros.data.annotations import AnnotatedFrame
-from category_pose_ros.data.damage import without_depth
+from category_pose_ros.data.damage import with_and_without_depth
 from category_pose_ros.data.datasets import open_dataset
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
-from category_pose_ros.evaluation import metrics
-from category_pose_ros.evaluation.matching import match
+from category_pose_ros.evaluation.matching import RIGHT_RAD, rotation_errors
 from category_pose_ros.evaluation.report import aligned
 from category_pose_ros.models.checkpoint import NeuralMeshModel, load_model, save_model
 from category_pose_ros.models.score import ScoreWeights
-from category_pose_ros.training.calibration import Judged, fit_scores
+from category_pose_ros.training.calibration import Judged, pooled_scores
 
-_RIGHT_RAD = math.pi / 6
 _BINS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 
 
@@ -47,32 +44,21 @@ def calibrate(model: Path, datasets: Sequence[Path], output: Path) -> None:
     names = loaded.meshes.names
     method = NeuralMeshMethod(loaded, names, torch.device("cpu"), NeuralMeshConfig())
     frames = tqdm(itertools.chain(*opened), total=sum(map(len, opened)), unit="image", desc="judging", disable=None)
-    answers = [answer for frame in _with_and_without_depth(frames) for answer in _judged(method, frame)]
+    answers = [answer for frame in with_and_without_depth(frames) for answer in _judged(method, frame)]
     with about("DATASETS"):
-        scores = fit_scores(answers, names)
+        scores = pooled_scores(answers, names)
     save_model(output, _with_scores(loaded, scores))
     click.echo(aligned(_reliability(answers, scores)))
     click.echo(f"wrote {output}")
 
 
-def _with_and_without_depth(frames: Iterable[AnnotatedFrame]) -> Iterator[AnnotatedFrame]:
-    for frame in frames:
-        yield from without_depth([frame])
-        if frame.frame.depth is not None:
-            yield frame
-
-
 def _judged(method: NeuralMeshMethod, annotated: AnnotatedFrame) -> Iterator[Judged]:
     """The answers to a frame; one about an object that does not count is left out."""
     found = method.weigh(annotated.frame)
-    estimates, objects = [estimate for estimate, _ in found], annotated.objects
-    matching = match(annotated.frame.camera, estimates, objects)
-    for row, column in matching.pairs:
-        poses = estimates[row].camera_from_object, objects[column].camera_from_object
-        angle = metrics.rotation_error(*poses, objects[column].seen_symmetry)
-        yield Judged(estimates[row].category, found[row][1], angle < _RIGHT_RAD)
-    for row in matching.false_alarms:
-        yield Judged(estimates[row].category, found[row][1], False)
+    errors = rotation_errors(annotated.frame.camera, [estimate for estimate, _ in found], annotated.objects)
+    for row, angle in errors.items():
+        estimate, signs = found[row]
+        yield Judged(estimate.category, signs, angle < RIGHT_RAD)
 
 
 def _with_scores(model: NeuralMeshModel, scores: Mapping[str, ScoreWeights]) -> NeuralMeshModel:

@@ -21,6 +21,7 @@ from category_pose_ros.cli.replay import replay
 from category_pose_ros.cli.synthesize import synthesize
 from category_pose_ros.cli.train import train
 from category_pose_ros.cli.train_encoder import train_encoder
+from category_pose_ros.cli.train_judge import train_judge
 
 _USAGE_ERROR = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -43,6 +44,7 @@ _COMMANDS = (
     medoids,
     train,
     average,
+    train_judge,
     calibrate,
     train_encoder,
     benchmark,

@@ -98,6 +98,14 @@ def without_depth(frames: Iterable[AnnotatedFrame]) -> Iterator[AnnotatedFrame]:
         yield dataclasses.replace(item, frame=dataclasses.replace(item.frame, depth=None))
 
 
+def with_and_without_depth(frames: Iterable[AnnotatedFrame]) -> Iterator[AnnotatedFrame]:
+    """Every frame as a camera without depth takes it, and, where it has depth, as it is."""
+    for item in frames:
+        yield from without_depth([item])
+        if item.frame.depth is not None:
+            yield item
+
+
 @dataclass(frozen=True)
 class Disturbance:
     """Something that happens to a sequence.

@@ -48,12 +48,20 @@ class SynthesisConfig:
     least_visible: float = setting(
         0.25, "Objects seen less than this share are to be ignored.", minimum=0.0, maximum=1.0
     )
+    photographs: str = setting(
+        "held_out",
+        "Which photographs appear: the tenth that training never shows, or, to train a judge of answers, the others.",
+        choices=("held_out", "training"),
+    )
 
     def __post_init__(self) -> None:
         validate(self)
         for name in self.categories:
             if name not in FAMILIES:
                 raise ValueError(f"categories: expected names among {', '.join(FAMILIES)}, got {name!r}")
+
+    def textures(self, backgrounds: Path | None) -> TextureSource:
+        return TextureSource.from_folder(backgrounds, held_out=self.photographs == "held_out")
 
     def camera(self) -> Camera:
         centre = ((self.width - 1) / 2, (self.height - 1) / 2)
@@ -69,7 +77,7 @@ def synthesize_images(
         count: images.
         backgrounds: folder of photographs to put behind objects and on them; None: noise instead.
     """
-    source = TextureSource.from_folder(backgrounds, held_out=True)
+    source = config.textures(backgrounds)
     for number in range(count):
         rng = np.random.default_rng([_HELD_OUT, seed, number])
         scene = _populated(rng, source, config)
@@ -95,7 +103,7 @@ def synthesize_sequence(
         rate_hz: images per second.
         seed: decides objects, light and the camera's path.
     """
-    source = TextureSource.from_folder(backgrounds, held_out=True)
+    source = config.textures(backgrounds)
     rng = np.random.default_rng([_HELD_OUT, seed])
     scene = _populated(rng, source, dataclasses.replace(config, on_table=1.0))
     background = backdrop(rng, source, scene, config.width, config.height)

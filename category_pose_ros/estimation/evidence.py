@@ -77,6 +77,7 @@ class Evidence(Votes):
     """All that a crop says about its object; N are the cells that say most of it.
 
     Attributes:
+        said: what the network says about its cells, without a batch.
         table: neural mesh of the category that is looked for.
         shown: (V, h, w) chance that a cell shows a vertex of this object.
         points_box: (N, 3) point of the box that each of these cells sees, in units of the box.
@@ -86,6 +87,7 @@ class Evidence(Votes):
         axes_information: (2,) inverse variance of each, per squared radian.
     """
 
+    said: FeatureMap
     table: CategoryTable
     shown: Tensor
     points_box: Tensor
@@ -167,10 +169,10 @@ def gather_evidence(
     member = torch.stack([each.presence for each in votes]).flatten(1)  # (B, N)
     directions, certainty = _axes(tables, features.axes, member, config.axis_information)
     chosen = member.topk(min(config.cells, member.shape[1])).indices
-    return [
-        _evidence(config, *parts)
-        for parts in zip(tables, probabilities, totals.flatten(1), votes, chosen, directions, certainty, strict=True)
-    ]
+    parts = zip(
+        features.each(), tables, probabilities, totals.flatten(1), votes, chosen, directions, certainty, strict=True
+    )
+    return [_evidence(config, *part) for part in parts]
 
 
 def _votes(
@@ -178,7 +180,7 @@ def _votes(
 ) -> list[Votes]:
     """Votes of crops whose cells show their categories with chances (B, h, w)."""
     batch, height, width = probability.shape
-    cells = _cells(height, width).to(probability.device)  # (N, 2)
+    cells = grid_cells(height, width).to(probability.device)  # (N, 2)
     optics = Intrinsics.of(crops, probability.device)
     inside = _inside(cells, optics, image)  # (B, N)
     chance = probability.flatten(1) * inside
@@ -199,6 +201,7 @@ def _votes(
 
 def _evidence(
     config: CorrespondenceConfig,
+    said: FeatureMap,
     table: CategoryTable,
     probability: Tensor,
     total: Tensor,
@@ -218,6 +221,7 @@ def _evidence(
         votes.intrinsics,
         votes.centre,
         votes.diagonal,
+        said=said,
         table=table,
         shown=(flat * (member / total.clamp_min(1e-6))).view_as(probability),
         points_box=points,
@@ -228,7 +232,7 @@ def _evidence(
     )
 
 
-def _cells(height: int, width: int) -> Tensor:
+def grid_cells(height: int, width: int) -> Tensor:
     """Column and row (N, 2) of every cell."""
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([columns, rows], -1).flatten(0, 1).float()

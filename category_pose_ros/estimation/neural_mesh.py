@@ -6,6 +6,7 @@ for centres, a crop per candidate at one scale, coarse proposals, refinement, ch
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Generator, Sequence
@@ -52,6 +53,7 @@ from category_pose_ros.estimation.uncertainty import (
     systematic_covariance,
     tilt_variance,
 )
+from category_pose_ros.estimation.verdict import lay_over
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.symmetry import canonical
 from category_pose_ros.models.backbone import FeatureMap
@@ -114,10 +116,11 @@ class _Answer:
     log_score: float
     rests: float  # as in Signs
     contradicted: float
+    judged: float
 
     @property
     def signs(self) -> Signs:
-        return Signs.of(self.support, self.presence, self.rests, self.contradicted)
+        return Signs.of(self.support, self.presence, self.rests, self.contradicted, self.judged)
 
     @property
     def score(self) -> float:
@@ -172,6 +175,8 @@ class NeuralMeshMethod:
     ) -> None:
         self._network = prepared(model.backbone, device, config.runtime, config.precision)
         self._posterior = Posterior(model, categories, device)
+        self._judge = None if model.judge is None else copy.deepcopy(model.judge).to(device)
+        self._numbers = [model.meshes.names.index(name) for name in categories]
         self._minimise = minimise if config.runtime == "pytorch" else fastest_minimise(device)
         self._grids = [ProposalGrid(table, config.proposals) for table in self._posterior.tables]
         self._following = dataclasses.replace(config.solver, iterations=config.follow_iterations)
@@ -200,6 +205,12 @@ class NeuralMeshMethod:
     def weigh(self, frame: Frame) -> list[tuple[ObjectEstimate, Signs]]:
         """The objects as `search` finds them, each with what speaks for it."""
         return [(self._report(answer), answer.signs) for answer in finished(self._search(frame, ()))]
+
+    @torch.inference_mode()
+    def lay_out(self, frame: Frame) -> list[tuple[ObjectEstimate, Tensor]]:
+        """The objects as `search` finds them, each laid over its crop (C, h, w) as a judge sees it."""
+        answers = finished(self._search(frame, ()))
+        return [(self._report(answer), laid) for answer, laid in zip(answers, _laid(answers), strict=True)]
 
     def _search(self, frame: Frame, explained: Sequence[Belief]) -> Generator[None, None, list[_Answer]]:
         image, camera = images.rectify(frame)
@@ -425,8 +436,16 @@ class NeuralMeshMethod:
             row = rows[best : best + 1]
             found = (float(support[best]), float(presence[best]), float(scores[best]))
             depth = float(solved.rests[row]), float(solved.contradicted[row])
-            answers.append(_Answer(candidate, item, states[row], curvature[row], *found, *depth))
-        return answers
+            answers.append(_Answer(candidate, item, states[row], curvature[row], *found, *depth, 0.0))
+        return self._judged(answers)
+
+    def _judged(self, answers: list[_Answer]) -> list[_Answer]:
+        """The answers with what the judge says of them, if there is one."""
+        if self._judge is None:
+            return answers
+        category = torch.tensor([self._numbers[answer.candidate.category] for answer in answers], device=self._device)
+        right = self._judge(_laid(answers), category)[:, 0].tolist()
+        return [dataclasses.replace(answer, judged=each) for answer, each in zip(answers, right, strict=True)]
 
     def _agreed(self, answers: list[_Answer]) -> list[_Answer]:
         """The answers once more, now that each knows what the others say is up, and where they stand.
@@ -509,6 +528,12 @@ def _groups(candidates: list[Candidate]) -> list[list[Candidate]]:
     return [candidates[first : first + _AT_ONCE] for first in range(0, len(candidates), _AT_ONCE)]
 
 
+def _laid(answers: list[_Answer]) -> Tensor:
+    if not answers:
+        return torch.zeros(0)
+    return lay_over([answer.evidence for answer in answers], State.cat([answer.state for answer in answers]))
+
+
 def _believed_states(beliefs: Sequence[Belief], device: torch.device) -> State:
     states = State.cat([item.mean for item in beliefs])
     return State(states.camera_from_object.to(device), states.log_size.to(device))
@@ -539,10 +564,8 @@ def _correspondence_term(evidence: list[Evidence], keep: int, robust_cells: floa
     def stack(name: str) -> Tensor:
         return torch.stack([getattr(item, name) for item in evidence]).repeat_interleave(keep, 0)
 
-    intrinsics = Intrinsics(
-        torch.cat([item.intrinsics.focal for item in evidence]).repeat_interleave(keep, 0),
-        torch.cat([item.intrinsics.centre for item in evidence]).repeat_interleave(keep, 0),
-    )
+    optics = Intrinsics.cat([item.intrinsics for item in evidence])
+    intrinsics = Intrinsics(optics.focal.repeat_interleave(keep, 0), optics.centre.repeat_interleave(keep, 0))
     return CorrespondenceTerm(intrinsics, stack("points_box"), stack("cells"), stack("weight"), robust_cells)
 
 

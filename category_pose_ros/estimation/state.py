@@ -73,6 +73,10 @@ class Intrinsics:
         numbers = torch.tensor(rows, dtype=torch.float32, device=device)
         return Intrinsics(numbers[:, :2], numbers[:, 2:])
 
+    @staticmethod
+    def cat(parts: Sequence[Intrinsics]) -> Intrinsics:
+        return Intrinsics(torch.cat([part.focal for part in parts]), torch.cat([part.centre for part in parts]))
+
     def __getitem__(self, index: Tensor) -> Intrinsics:
         return Intrinsics(self.focal[index], self.centre[index])
 

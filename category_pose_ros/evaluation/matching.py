@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from category_pose_ros.data.annotations import GroundTruthObject
+from category_pose_ros.evaluation import metrics
 from category_pose_ros.evaluation.overlap import Array, box_iou_2d, projected_box
 from category_pose_ros.geometry import Camera
 from category_pose_ros.records import ObjectEstimate
@@ -20,6 +22,9 @@ Low, because a wrong orientation changes the projected box and shall count as a 
 not as an object that was overlooked. In the image and not in space, because without depth the
 distance is known only as well as the size of the category is.
 """
+
+RIGHT_RAD = math.pi / 6
+"""Rotation error below which an answer about an object of its category is right."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,18 @@ def match(camera: Camera, estimates: Sequence[ObjectEstimate], objects: Sequence
         missed=tuple(i for i, item in enumerate(objects) if not item.ignore and i not in found),
         false_alarms=tuple(i for i in range(len(estimates)) if i not in taken and i not in forgiven),
     )
+
+
+def rotation_errors(
+    camera: Camera, estimates: Sequence[ObjectEstimate], objects: Sequence[GroundTruthObject]
+) -> dict[int, float]:
+    """Of each estimate that counts, by its number: rotation error in radians; infinite for a false alarm."""
+    matching = match(camera, estimates, objects)
+    errors = dict.fromkeys(matching.false_alarms, math.inf)
+    for row, column in matching.pairs:
+        poses = estimates[row].camera_from_object, objects[column].camera_from_object
+        errors[row] = metrics.rotation_error(*poses, objects[column].seen_symmetry)
+    return errors
 
 
 def _overlap(camera: Camera, estimates: Sequence[ObjectEstimate], objects: Sequence[GroundTruthObject]) -> Array:

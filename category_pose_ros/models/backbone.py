@@ -8,7 +8,7 @@ and batch norm only, so that it runs in bfloat16 and folds for inference.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,10 @@ class FeatureMap:
     log_diagonal: Tensor
     axes: Tensor
     log_shape: Tensor
+
+    def each(self) -> list[FeatureMap]:
+        """The batch one by one, without a batch dimension."""
+        return [FeatureMap(*parts) for parts in zip(*(getattr(self, item.name) for item in fields(self)), strict=True)]
 
     def votes_with_mirror(self, mirrored: FeatureMap) -> FeatureMap:
         """With votes averaged with those of the mirrored images; `feature` stays as it is."""

@@ -13,21 +13,23 @@ import torch
 from category_pose_ros.config import from_dict, to_dict
 from category_pose_ros.geometry import Symmetry
 from category_pose_ros.models.backbone import Backbone, BackboneConfig
+from category_pose_ros.models.judge import Judge, JudgeConfig
 from category_pose_ros.models.model_file import ModelFile, halved, part
 from category_pose_ros.models.neural_mesh import CategoryInfo, NeuralMeshes
 from category_pose_ros.models.score import ScoreWeights
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 
 @dataclass(frozen=True, eq=False)
 class NeuralMeshModel:
-    """A trained model: the backbone and the neural meshes that it was trained with."""
+    """A trained model: the backbone, the neural meshes that it was trained with, and a judge of its answers, if any."""
 
     backbone: Backbone
     meshes: NeuralMeshes
     config: BackboneConfig
     training: dict[str, Any]
+    judge: Judge | None = None
 
 
 def save_model(path: Path, model: NeuralMeshModel) -> None:
@@ -46,11 +48,16 @@ def save_model(path: Path, model: NeuralMeshModel) -> None:
         for info in meshes.infos
     ]
     header = {"backbone": to_dict(model.config), "categories": categories, "training": model.training}
+    if model.judge is not None:
+        header["judge"] = to_dict(model.judge.config)
+        tensors |= halved("judge.", model.judge.state_dict())
     _FILE.write(path, header, tensors)
 
 
 def averaged(models: Sequence[NeuralMeshModel]) -> NeuralMeshModel:
     """The mean of the weights of several models, with the scores of the first (Izmailov et al. 2018).
+
+    Without a judge: each knows the features of its own network.
 
     Raises:
         ValueError: they differ in network, categories or vertices, or there are none.
@@ -106,7 +113,11 @@ def _assemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Neura
     for name, value in state.items():  # the grids are those of the file, whatever made them
         current = getattr(meshes, name)
         setattr(meshes, name, torch.nn.Parameter(value) if isinstance(current, torch.nn.Parameter) else value)
-    return NeuralMeshModel(backbone.eval(), meshes.eval(), config, header["training"])
+    judge = None
+    if "judge" in header:
+        judge = Judge(from_dict(JudgeConfig, header["judge"]), len(infos), config.feature)
+        judge.load_state_dict(part("judge.", tensors))
+    return NeuralMeshModel(backbone.eval(), meshes.eval(), config, header["training"], judge and judge.eval())
 
 
 def _check_tables(state: dict[str, torch.Tensor], categories: int, feature: int) -> None:

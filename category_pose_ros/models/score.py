@@ -2,8 +2,8 @@
 
 Of its category something is there, and its rotation is within 30 degrees. How much support an
 answer has when it is right differs between categories: a can looks like any other can, a camera
-less so. Depth, where there is any, speaks too. So the chance is a logistic regression per category,
-fitted by `training.calibration`.
+less so. Depth, where there is any, speaks too, and so does the judge, if the model has one. So the
+chance is a logistic regression per category, fitted by `training.calibration`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ class Signs(NamedTuple):
         presence: log of the share of these that lie on cells of the object.
         rests: 1 if it is at rest on a plane that depth shows, -1 if on none of them, 0 without any.
         contradicted: 1 if many depth readings contradict its size or shape, else 0.
+        judged: log odds by the model's judge that it is right; 0 without one.
     """
 
     support: float
     presence: float
     rests: float = 0.0
     contradicted: float = 0.0
+    judged: float = 0.0
 
     @staticmethod
-    def of(support: float, presence: float, rests: float = 0.0, contradicted: float = 0.0) -> Signs:
+    def of(
+        support: float, presence: float, rests: float = 0.0, contradicted: float = 0.0, judged: float = 0.0
+    ) -> Signs:
         """From the quantities themselves; support and presence are not negative."""
-        return Signs(math.log(max(support, _LEAST)), math.log(max(presence, _LEAST)), rests, contradicted)
+        return Signs(math.log(max(support, _LEAST)), math.log(max(presence, _LEAST)), rests, contradicted, judged)
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,12 @@ class ScoreWeights:
     presence: float = -1.5
     rests: float = 1.0
     contradicted: float = -1.0
+    judged: float = 0.5
     bias: float = 6.0
 
     def score(self, signs: Signs) -> float:
         """In [0, 1]."""
-        weights = Signs(self.support, self.presence, self.rests, self.contradicted)
+        weights = Signs(self.support, self.presence, self.rests, self.contradicted, self.judged)
         log_odds = self.bias + sum(weight * sign for weight, sign in zip(weights, signs, strict=True))
         return 1 / (1 + math.exp(-log_odds))
 

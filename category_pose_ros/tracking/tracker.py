@@ -37,8 +37,8 @@ _ALIKE = 0.1  # greatest difference in apparent size and place of what is seen a
 class LossConfig:
     """When the image no longer supports a track; the two thresholds of each pair are a hysteresis."""
 
-    keep_score: float = setting(0.05, "A track is seen while its score is above this ...", minimum=0.0, maximum=1.0)
-    regain_score: float = setting(0.15, "... and seen again once it is above this.", minimum=0.0, maximum=1.0)
+    keep_score: float = setting(0.1, "A track is seen while its score is above this ...", minimum=0.0, maximum=1.0)
+    regain_score: float = setting(0.3, "... and seen again once it is above this.", minimum=0.0, maximum=1.0)
     keep_visible: float = setting(
         0.15, "It is seen while this share of what should be visible is there ...", minimum=0.0, maximum=1.0
     )
@@ -69,7 +69,7 @@ class TrackerConfig:
         minimum=1.0,
     )
     confirm_after: int = setting(2, "Sightings before a track is published ...", minimum=1, maximum=100)
-    confirm_score: float = setting(0.3, "... and the score that it must have reached.", minimum=0.0, maximum=1.0)
+    confirm_score: float = setting(0.8, "... and the score that it must have reached.", minimum=0.0, maximum=1.0)
     drop_after_s: float = setting(2.0, "A track unseen for this long is dropped, in seconds.", minimum=0.0)
     gate: float = setting(
         0.6, "Farthest that a search's object may be from the track it belongs to, in diagonals.", minimum=0.0
