@@ -69,7 +69,7 @@ class TrackerConfig:
         minimum=1.0,
     )
     confirm_after: int = setting(2, "Sightings before a track is published ...", minimum=1, maximum=100)
-    confirm_score: float = setting(0.8, "... and the score that it must have reached.", minimum=0.0, maximum=1.0)
+    confirm_score: float = setting(0.5, "... and the score that it must have reached.", minimum=0.0, maximum=1.0)
     drop_after_s: float = setting(2.0, "A track unseen for this long is dropped, in seconds.", minimum=0.0)
     gate: float = setting(
         0.6, "Farthest that a search's object may be from the track it belongs to, in diagonals.", minimum=0.0
