@@ -11,12 +11,10 @@ import torch
 from neural_models import tiny_model
 from oracle import SIZE_M, coordinate_frame, oracle_model
 from test_evidence import MESHES, MODEL, SIDE, evidence_of, see, state_of
-from test_score import CAMERA, at
+from test_score import at, mug_scene
 from torch import Tensor
 
 from category_pose_ros.cli import main
-from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
-from category_pose_ros.data.bop_writer import write_scene
 from category_pose_ros.estimation.belief import finished
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
 from category_pose_ros.estimation.state import State
@@ -139,10 +137,7 @@ class ScriptedMethod:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Path:
-    frame = Frame(np.full((48, 64, 3), 90, dtype=np.uint8), CAMERA, np.ones((48, 64), dtype=np.float32))
-    mug = GroundTruthObject("mug", at(0.05), np.array([0.12, 0.08, 0.1]), visible_fraction=1.0)
-    write_scene(tmp_path / "scene", [AnnotatedFrame(frame, (mug,), "")] * 4)
-    return tmp_path / "scene"
+    return mug_scene(tmp_path / "scene")
 
 
 def run(*arguments: object) -> int:

@@ -119,12 +119,17 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "tiny.safetensors"
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> Path:
+def mug_scene(folder: Path) -> Path:
+    """Four grey images, with depth, of which the annotation says that each shows a mug."""
     frame = Frame(np.full((48, 64, 3), 90, dtype=np.uint8), CAMERA, np.ones((48, 64), dtype=np.float32))
     mug = GroundTruthObject("mug", at(0.05), np.array([0.12, 0.08, 0.1]), visible_fraction=1.0)
-    write_scene(tmp_path / "scene", [AnnotatedFrame(frame, (mug,), "")] * 4)
-    return tmp_path / "scene"
+    write_scene(folder, [AnnotatedFrame(frame, (mug,), "")] * 4)
+    return folder
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    return mug_scene(tmp_path / "scene")
 
 
 def test_calibrate_writes_a_model_whose_scores_are_chances(

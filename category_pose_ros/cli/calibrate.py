@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
-from tqdm import tqdm
 
+from category_pose_ros.cli.answers import judged_answers
 from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about
-from category_pose_ros.data.annotations import AnnotatedFrame
-from category_pose_ros.data.damage import with_and_without_depth
 from category_pose_ros.data.datasets import open_dataset
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
-from category_pose_ros.evaluation.matching import RIGHT_RAD, rotation_errors
+from category_pose_ros.evaluation.matching import RIGHT_RAD
 from category_pose_ros.evaluation.report import aligned
 from category_pose_ros.models.checkpoint import NeuralMeshModel, load_model, save_model
 from category_pose_ros.models.score import ScoreWeights
@@ -43,22 +41,13 @@ def calibrate(model: Path, datasets: Sequence[Path], output: Path) -> None:
         opened = [open_dataset(path) for path in datasets]
     names = loaded.meshes.names
     method = NeuralMeshMethod(loaded, names, torch.device("cpu"), NeuralMeshConfig())
-    frames = tqdm(itertools.chain(*opened), total=sum(map(len, opened)), unit="image", desc="judging", disable=None)
-    answers = [answer for frame in with_and_without_depth(frames) for answer in _judged(method, frame)]
+    found = judged_answers(method.weigh, opened)
+    answers = [Judged(category, signs, angle < RIGHT_RAD) for category, signs, angle in found]
     with about("DATASETS"):
         scores = pooled_scores(answers, names)
     save_model(output, _with_scores(loaded, scores))
     click.echo(aligned(_reliability(answers, scores)))
     click.echo(f"wrote {output}")
-
-
-def _judged(method: NeuralMeshMethod, annotated: AnnotatedFrame) -> Iterator[Judged]:
-    """The answers to a frame; one about an object that does not count is left out."""
-    found = method.weigh(annotated.frame)
-    errors = rotation_errors(annotated.frame.camera, [estimate for estimate, _ in found], annotated.objects)
-    for row, angle in errors.items():
-        estimate, signs = found[row]
-        yield Judged(estimate.category, signs, angle < RIGHT_RAD)
 
 
 def _with_scores(model: NeuralMeshModel, scores: Mapping[str, ScoreWeights]) -> NeuralMeshModel:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import torch
-from tqdm import tqdm
 
+from category_pose_ros.cli.answers import judged_answers
 from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about
 from category_pose_ros.cli.settings import override
-from category_pose_ros.data.annotations import AnnotatedFrame
-from category_pose_ros.data.damage import with_and_without_depth
 from category_pose_ros.data.datasets import open_dataset
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
-from category_pose_ros.evaluation.matching import RIGHT_RAD, rotation_errors
+from category_pose_ros.evaluation.matching import RIGHT_RAD
 from category_pose_ros.models.checkpoint import load_model, save_model
 from category_pose_ros.training.train_judge import JudgeTrainConfig, Laid
 from category_pose_ros.training.train_judge import train_judge as run_training
@@ -42,19 +39,11 @@ def train_judge(model: Path, datasets: Sequence[Path], output: Path, overrides: 
     method = NeuralMeshMethod(
         loaded, loaded.meshes.names, torch.device("cpu"), NeuralMeshConfig(duplicate_distance=0.0)
     )
-    frames = tqdm(itertools.chain(*opened), total=sum(map(len, opened)), unit="image", desc="answering", disable=None)
-    names = loaded.meshes.names
-    answers = [item for frame in with_and_without_depth(frames) for item in _answers(method, frame, names)]
+    answers = [
+        Laid(laid, loaded.meshes.names.index(category), angle < RIGHT_RAD, math.isfinite(angle))
+        for category, laid, angle in judged_answers(method.lay_out, opened)
+    ]
     with about("DATASETS"):
         judged = run_training(loaded, answers, config)
     save_model(output, judged)
     click.echo(f"{len(answers)} answers, {sum(answer.is_right for answer in answers)} right\nwrote {output}")
-
-
-def _answers(method: NeuralMeshMethod, annotated: AnnotatedFrame, names: Sequence[str]) -> Iterator[Laid]:
-    """The answers to a frame; one about an object that does not count is left out."""
-    found = method.lay_out(annotated.frame)
-    errors = rotation_errors(annotated.frame.camera, [estimate for estimate, _ in found], annotated.objects)
-    for row, angle in errors.items():
-        estimate, laid = found[row]
-        yield Laid(laid, names.index(estimate.category), angle < RIGHT_RAD, math.isfinite(angle))

@@ -210,7 +210,7 @@ class NeuralMeshMethod:
     def lay_out(self, frame: Frame) -> list[tuple[ObjectEstimate, Tensor]]:
         """The objects as `search` finds them, each laid over its crop (C, h, w) as a judge sees it."""
         answers = finished(self._search(frame, ()))
-        return [(self._report(answer), laid) for answer, laid in zip(answers, _laid(answers), strict=True)]
+        return [(self._report(answer), _laid([answer])[0]) for answer in answers]
 
     def _search(self, frame: Frame, explained: Sequence[Belief]) -> Generator[None, None, list[_Answer]]:
         image, camera = images.rectify(frame)
@@ -529,8 +529,6 @@ def _groups(candidates: list[Candidate]) -> list[list[Candidate]]:
 
 
 def _laid(answers: list[_Answer]) -> Tensor:
-    if not answers:
-        return torch.zeros(0)
     return lay_over([answer.evidence for answer in answers], State.cat([answer.state for answer in answers]))
 
 

@@ -27,11 +27,23 @@ class Judged:
     is_right: bool
 
 
+def count_right(is_right: Sequence[bool]) -> int:
+    """How many answers are right.
+
+    Raises:
+        ValueError: there are no right or no wrong answers.
+    """
+    right = sum(is_right)
+    if not 0 < right < len(is_right):
+        raise ValueError(f"answers: expected right and wrong ones, got {right} right of {len(is_right)}")
+    return right
+
+
 def pooled_scores(answers: Sequence[Judged], categories: Sequence[str]) -> dict[str, ScoreWeights]:
     """Score weights by category: the mean of a fit with the judge and of one without.
 
     A judge knows images like those that it was trained on better than others, and so do the answers
-    here. What scores rested on before is fitted with two numbers per answer and knows them less.
+    here. The other signs are four numbers per answer and know them less.
 
     Raises:
         ValueError: there are no right or no wrong answers.
@@ -51,9 +63,8 @@ def fit_scores(answers: Sequence[Judged], categories: Sequence[str]) -> dict[str
     Raises:
         ValueError: there are no right or no wrong answers.
     """
+    count_right([answer.is_right for answer in answers])
     right = np.array([answer.is_right for answer in answers], dtype=np.float64)
-    if not 0 < right.sum() < len(right):
-        raise ValueError(f"answers: expected right and wrong ones, got {int(right.sum())} right of {len(right)}")
     signs = np.array([answer.signs for answer in answers])
     mean, deviation = signs.mean(0), signs.std(0) + 1e-6
     inputs = np.column_stack([(signs - mean) / deviation, np.ones(len(signs))])

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from category_pose_ros.config import section, setting, to_dict, validate
 from category_pose_ros.models.checkpoint import NeuralMeshModel
 from category_pose_ros.models.judge import Judge, JudgeConfig
+from category_pose_ros.training.calibration import count_right
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,7 @@ def train_judge(model: NeuralMeshModel, answers: Sequence[Laid], config: JudgeTr
     Raises:
         ValueError: there are no right or no wrong answers.
     """
-    right = sum(answer.is_right for answer in answers)
-    if not 0 < right < len(answers):
-        raise ValueError(f"answers: expected right and wrong ones, got {right} right of {len(answers)}")
+    right = count_right([answer.is_right for answer in answers])
     torch.manual_seed(config.seed)
     started = time.monotonic()
     # In half precision, since thousands are held.
