@@ -102,11 +102,11 @@ class ObjectEstimate:
     covariance: npt.NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        if self.camera_from_object.batch_shape != ():
-            got = tuple(self.camera_from_object.batch_shape)
-            raise ValueError(f"camera_from_object: expected one pose, got a batch of shape {got}")
-        if not self.camera_from_object.matrix().isfinite().all():
-            raise ValueError(f"camera_from_object: expected finite values, got {self.camera_from_object}")
+        pose = self.camera_from_object
+        if pose.batch_shape != ():
+            raise ValueError(f"camera_from_object: expected one pose, got a batch of shape {tuple(pose.batch_shape)}")
+        if not (pose.rotation.isfinite().all() and pose.translation.isfinite().all()):
+            raise ValueError(f"camera_from_object: expected finite values, got {pose}")
         for name, shape in (("size_m", (3,)), ("covariance", (6, 6))):
             value = getattr(self, name)
             if _shape(value) != shape or not np.isfinite(value).all():
@@ -122,7 +122,7 @@ class ObjectEstimate:
 class TrackState(enum.Enum):
     """Life cycle of a track."""
 
-    TENTATIVE = "tentative"  # seen, not often enough to be believed
+    TENTATIVE = "tentative"  # seen, not often or surely enough to be believed
     CONFIRMED = "confirmed"
     LOST = "lost"
 

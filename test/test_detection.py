@@ -10,7 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from category_pose_ros.estimation.detection import Candidate, DetectionConfig, find_candidates
+from category_pose_ros.estimation.detection import (
+    Candidate,
+    DetectionConfig,
+    distinct,
+    find_candidates,
+    merge_levels,
+)
 from category_pose_ros.geometry import Camera
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.posterior import Posterior
@@ -158,3 +164,22 @@ def test_random_votes_come_to_an_end() -> None:
         found = votes.find()
         assert len(found) <= CONFIG.max_objects
         assert all(math.isfinite(value) for item in found for value in (item.u, item.v, item.diagonal_px, item.votes))
+
+
+def at(u: float, votes: float, category: int = 0, diagonal_px: float = 100.0) -> Candidate:
+    return Candidate(category, u, 200.0, diagonal_px, votes)
+
+
+def test_a_place_that_speaks_for_one_category_is_not_followed_up_for_another() -> None:
+    strong, weak, elsewhere, small = at(300, 50), at(310, 5, 1), at(400, 5, 1), at(300, 5, 1, diagonal_px=40.0)
+    levels = [[strong, weak, elsewhere, small], []]
+    assert set(merge_levels(levels, CONFIG, finest=1.0)) == {strong, elsewhere, small}
+    assert merge_levels([[strong, at(310, 15, 1)], []], CONFIG, finest=1.0) == [strong, at(310, 15, 1)]
+    assert merge_levels(levels, dataclasses.replace(CONFIG, rival_share=0.0), finest=1.0)[0] == strong
+    assert len(merge_levels(levels, dataclasses.replace(CONFIG, rival_share=0.0), finest=1.0)) == 4
+
+
+def test_after_aiming_each_object_is_left_once() -> None:
+    first, again, rival, weak, few = at(300, 50), at(305, 40), at(302, 40, 1), at(302, 20, 2), at(100, 9)
+    found = distinct([few, weak, again, rival, first], least_votes=10.0, rival_share=0.6)
+    assert found == [first, rival]

@@ -12,6 +12,7 @@ from textured import picture
 from category_pose_ros import SE3, Camera, ObjectEstimate
 from category_pose_ros.estimation.belief import Belief
 from category_pose_ros.geometry import so3
+from category_pose_ros.geometry.solids import Solids, depth_along, solid_of
 from category_pose_ros.tracking.flow import Flow, FlowConfig, Points, View
 from category_pose_ros.tracking.motion import Motion, MotionConfig, Velocity, expect
 
@@ -52,6 +53,14 @@ def test_points_lie_on_the_object_alone(category: str) -> None:
     pose, size_m = thing(category).camera_from_object, thing(category).size_m
     places = pose @ torch.from_numpy(points.on_box * size_m).float()
     assert CAMERA.project(places).numpy() == pytest.approx(points.pixels, abs=0.01)
+    solids = Solids.of([solid_of(category)])
+    rays = CAMERA.rays(torch.from_numpy(points.pixels))
+    surface = depth_along(
+        solids, torch.from_numpy(size_m).float()[None], SE3(pose.rotation[None], pose.translation[None]), rays[None]
+    )
+    off = (places[:, 2] - surface[0]).abs() / np.linalg.norm(size_m)
+    assert float(off.median()) < 0.002
+    assert float(off.max()) < 0.1  # across an edge
 
 
 @pytest.mark.parametrize("category", SIZES)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from category_pose_ros.data.procedural import shapes
 from category_pose_ros.estimation.belief import Belief, finished
+from category_pose_ros.estimation.crops import CropConfig
 from category_pose_ros.estimation.foreground import Foreground, ObjectMask, given_masks
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
 from category_pose_ros.estimation.silhouette import SilhouetteConfig, SilhouetteMethod
@@ -30,7 +31,7 @@ POSES = [
 
 @pytest.fixture(scope="module")
 def foreground() -> Foreground:
-    config = NeuralMeshConfig(precision="float32", runtime="pytorch", mirror=False)
+    config = NeuralMeshConfig(precision="float32", runtime="pytorch", crops=CropConfig(mirror=False))
     return Foreground(NeuralMeshMethod(oracle_model(), ("mug",), torch.device("cpu"), config))
 
 

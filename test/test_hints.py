@@ -15,6 +15,7 @@ from oracle import SIZE_M, coordinate_frame, oracle_model
 from category_pose_ros import SE3, Camera, Frame, Region
 from category_pose_ros.estimation import images
 from category_pose_ros.estimation.belief import finished
+from category_pose_ros.estimation.crops import CropConfig
 from category_pose_ros.estimation.hints import allowed_cells, allowed_pixels
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
 
@@ -105,7 +106,7 @@ def test_a_region_of_a_distorted_image_is_where_the_rectified_image_has_it(x: fl
 
 @pytest.fixture(scope="module")
 def method() -> NeuralMeshMethod:
-    config = NeuralMeshConfig(precision="float32", runtime="pytorch", mirror=False)
+    config = NeuralMeshConfig(precision="float32", runtime="pytorch", crops=CropConfig(mirror=False))
     return NeuralMeshMethod(oracle_model(), ("mug",), torch.device("cpu"), config)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from category_pose_ros.cli import main
 from category_pose_ros.estimation.belief import finished
+from category_pose_ros.estimation.crops import CropConfig
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
 from category_pose_ros.estimation.state import State
 from category_pose_ros.estimation.verdict import lay_over
@@ -112,7 +113,7 @@ class Constant(Judge):
 def test_what_the_judge_says_is_in_the_score() -> None:
     camera = Camera(600.0, 600.0, 319.5, 239.5, 640, 480)
     frame = coordinate_frame(camera, [SE3(rotations.super_fibonacci(12)[2], torch.tensor([0.0, 0.0, 0.7]))], [SIZE_M])
-    config = NeuralMeshConfig(precision="float32", runtime="pytorch", mirror=False)
+    config = NeuralMeshConfig(precision="float32", runtime="pytorch", crops=CropConfig(mirror=False))
     scores = []
     for judge in (Constant(-20.0), None, Constant(0.0)):
         method = NeuralMeshMethod(replace(oracle_model(), judge=judge), ("mug",), torch.device("cpu"), config)

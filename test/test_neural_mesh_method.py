@@ -9,6 +9,7 @@ import torch
 from oracle import SIZE_M, coordinate_frame, oracle_model
 
 from category_pose_ros.estimation.belief import Belief, finished
+from category_pose_ros.estimation.crops import CropConfig
 from category_pose_ros.estimation.detection import DetectionConfig
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
 from category_pose_ros.geometry import SE3, Camera, rotations, so3
@@ -19,7 +20,7 @@ CAMERA = Camera(600.0, 600.0, 319.5, 239.5, 640, 480)
 @pytest.fixture(scope="module")
 def method() -> NeuralMeshMethod:
     # The oracle reads box coordinates from colours, which a mirror does not change as it would an object.
-    config = NeuralMeshConfig(precision="float32", runtime="pytorch", mirror=False)
+    config = NeuralMeshConfig(precision="float32", runtime="pytorch", crops=CropConfig(mirror=False))
     return NeuralMeshMethod(oracle_model(), ("mug",), torch.device("cpu"), config)
 
 
@@ -37,7 +38,9 @@ def test_finds_the_pose_of_one_box(method: NeuralMeshMethod, index: int) -> None
 
 def test_what_appears_larger_than_most_of_the_image_is_not_found() -> None:
     detection = DetectionConfig(largest_share=0.2)
-    config = NeuralMeshConfig(precision="float32", runtime="pytorch", mirror=False, detection=detection)
+    config = NeuralMeshConfig(
+        precision="float32", runtime="pytorch", crops=CropConfig(mirror=False), detection=detection
+    )
     method = NeuralMeshMethod(oracle_model(), ("mug",), torch.device("cpu"), config)
     largest_px = 0.2 * math.hypot(CAMERA.width, CAMERA.height)
     for appears, found in ((0.7, True), (1.4, False)):

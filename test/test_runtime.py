@@ -11,7 +11,8 @@ from neural_models import TINY
 from torch.testing import assert_close
 
 from category_pose_ros.models.backbone import Backbone, FeatureMap
-from category_pose_ros.models.runtime import prepared
+from category_pose_ros.models.judge import Judge, JudgeConfig
+from category_pose_ros.models.runtime import prepared, prepared_judge
 
 CPU = torch.device("cpu")
 FIELDS = ("feature", "centre", "log_diagonal", "axes", "log_shape")
@@ -64,17 +65,42 @@ def test_openvino_takes_images_that_are_views(backbone: Backbone) -> None:
 
 
 @needs_openvino
-def test_openvino_follows_the_number_of_threads(backbone: Backbone) -> None:
-    network, pictures, threads = prepared(backbone, CPU, "openvino", "float32"), images(1, 64, 64), []
-    expected, before = network(pictures), torch.get_num_threads()
+def test_openvino_follows_the_number_of_threads(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    class Spy(openvino.Core):  # type: ignore[misc]
+        def compile_model(self, model: object, device: str, options: dict[str, object]) -> object:
+            threads.append(options["INFERENCE_NUM_THREADS"])
+            return super().compile_model(model, device, options)
+
+    threads: list[object] = []
+    monkeypatch.setattr(openvino, "Core", Spy)
+    network, pictures, before = (
+        prepared(backbone, CPU, "openvino", "float32"),
+        images(1, 64, 64),
+        torch.get_num_threads(),
+    )
     try:
-        for count in (1, 2):
+        torch.set_num_threads(1)
+        expected = network(pictures)
+        for count in (1, 2, 2):
             torch.set_num_threads(count)
             alike(network(pictures), expected, 1e-4)
-            threads.append(network.threads)
     finally:
         torch.set_num_threads(before)
     assert threads == [1, 2]
+
+
+@needs_openvino
+def test_openvino_judges_as_pytorch_does_however_many_answers() -> None:
+    torch.manual_seed(1)
+    judge = Judge(JudgeConfig(width=8), categories=3, feature=6)
+    judge(torch.randn(4, judge.enter.in_channels, 16, 16), torch.arange(4) % 3)  # statistics for the batch norms
+    alone, other = prepared_judge(judge, CPU, "openvino"), prepared_judge(judge, CPU, "pytorch")
+    for count in (1, 5, 2):
+        laid, category = torch.randn(count, judge.enter.in_channels, 16, 16), torch.arange(count) % 3
+        with torch.inference_mode():
+            assert_close(alone(laid, category), other(laid, category), atol=1e-5, rtol=1e-4)
 
 
 @needs_openvino

@@ -42,6 +42,15 @@ def test_cases_are_run_in_turn_after_one_untimed_run_of_each() -> None:
     assert clock.order == ["a", "b"] * 3
 
 
+def test_a_short_case_is_run_until_a_tenth_of_a_second_has_passed() -> None:
+    clock = Clock(1.0, 1.0, 1.0, 9.0, 1.0)  # of the four runs of the first turn after the untimed one, one is slow
+    cases = {"yardstick": clock.case("yardstick", 0.5), "short": clock.case("short", 0.01)}
+    timings = time_in_turn(cases, "yardstick", 1, lambda: clock.now)
+    assert clock.order == ["yardstick", "short", "yardstick"] + ["short"] * 4
+    assert timings["short"].median_s == timings["short"].least_s == pytest.approx(0.01)
+    assert timings["short"].ratio == pytest.approx(0.02)
+
+
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="yardstick: expected one of a, got 'b'"):
         time_in_turn({"a": lambda: None}, "b", 1)

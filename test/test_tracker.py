@@ -118,7 +118,9 @@ def run(
     return [{track.track_id: track for track in tracker.update(frame(time))} for time in times]
 
 
-PUBLISHES_EARLY = TrackerConfig(confirm_score=0.3)  # so that a wrong track shows before it is put right
+PUBLISHES_EARLY = TrackerConfig(
+    confirm_score=0.3, withdraw_score=0.3
+)  # so that a wrong track shows before it is put right
 
 
 def every(seconds: float, until: float, start: float = 0.0) -> list[float]:
@@ -309,6 +311,25 @@ def test_a_track_is_published_once_it_is_likely_and_then_stays() -> None:
     first = next(number for number, tracks in enumerate(seen) if tracks)
     assert 9 < first <= 12  # after five sightings its score is 0.52, and 0.59 two frames after it is seen better
     assert all(seen[first:])
+
+
+def test_a_track_that_is_no_longer_likely_is_not_published_and_keeps_its_identity() -> None:
+    def share(time: float) -> float:
+        return 0.25 if 0.95 < time < 2.45 else 0.6
+
+    world = World([Thing(still(), visible=share)])
+    seen = run(world, every(0.1, 4.0), config=TrackerConfig(confirm_score=0.5, withdraw_score=0.45))
+    published = [sorted(tracks) for tracks in seen]
+    gone, back = published.index([], 5), published.index([1], 20)
+    assert 10 < gone < 18
+    assert 25 <= back < 35
+    assert published[5:] == [[1]] * (gone - 5) + [[]] * (back - gone) + [[1]] * (len(seen) - back)
+    assert all(tracks[1].estimate.score >= 0.45 for tracks in seen if tracks)
+
+
+def test_a_track_is_not_withdrawn_at_a_score_that_publishes_it() -> None:
+    with pytest.raises(ValueError, match=r"withdraw_score: expected at most confirm_score, 0.3, got 0.4"):
+        TrackerConfig(confirm_score=0.3)
 
 
 def test_what_a_search_saw_is_not_followed_behind_the_camera() -> None:

@@ -28,7 +28,7 @@ class DetectionConfig:
     """Finding image positions."""
 
     area_px: int = setting(
-        640 * 480, "Images of more pixels than this are shrunk to it first.", minimum=128 * 128, maximum=4096 * 4096
+        240_000, "Images of more pixels than this are shrunk to it first.", minimum=128 * 128, maximum=4096 * 4096
     )
     levels: int = setting(2, "Images searched, each half as large as the one before.", minimum=1, maximum=6)
     largest_px: float = setting(
@@ -44,6 +44,13 @@ class DetectionConfig:
         0.25, "A cell below this chance of its category casts no vote.", minimum=0.0, maximum=1.0
     )
     least_votes: float = setting(1.5, "Cells that must agree on a centre.", minimum=0.1, maximum=100.0)
+    rival_share: float = setting(
+        0.2,
+        "Of candidates of several categories at one place, those with less than this share of the most votes "
+        "are not followed up.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     max_objects: int = setting(12, "Candidates per image that are followed up.", minimum=1, maximum=256)
 
     def __post_init__(self) -> None:
@@ -111,22 +118,39 @@ def merge_levels(levels: list[list[Candidate]], config: DetectionConfig, finest:
         for item in candidates:
             if item.diagonal_px <= largest and not any(_same(item, other) for other in kept):
                 kept.append(item)
-    return sorted(kept, key=lambda item: -item.votes)[: config.max_objects]
+    return sorted(_likely(kept, config.rival_share), key=lambda item: -item.votes)[: config.max_objects]
 
 
-def distinct(candidates: list[Candidate], least_votes: float) -> list[Candidate]:
-    """Those that enough cells agree on, each object once, most votes first."""
+def distinct(candidates: list[Candidate], least_votes: float, rival_share: float) -> list[Candidate]:
+    """Those that enough cells agree on, each object once, most votes first.
+
+    Args:
+        rival_share: as in DetectionConfig.
+    """
     kept: list[Candidate] = []
     for item in sorted(candidates, key=lambda item: -item.votes):
         if item.votes >= least_votes and not any(_same(item, other) for other in kept):
             kept.append(item)
-    return kept
+    return _likely(kept, rival_share)
+
+
+def _likely(candidates: list[Candidate], rival_share: float) -> list[Candidate]:
+    """Without those whose place speaks for another category far more."""
+    return [
+        item
+        for item in candidates
+        if all(item.votes >= rival_share * other.votes or not _at_one_place(item, other) for other in candidates)
+    ]
 
 
 def _same(first: Candidate, second: Candidate) -> bool:
+    return first.category == second.category and _at_one_place(first, second)
+
+
+def _at_one_place(first: Candidate, second: Candidate) -> bool:
     distance = ((first.u - second.u) ** 2 + (first.v - second.v) ** 2) ** 0.5
     smaller, larger = sorted((first.diagonal_px, second.diagonal_px))
-    return first.category == second.category and distance < 0.3 * smaller and larger < 2 * smaller
+    return distance < 0.3 * smaller and larger < 2 * smaller
 
 
 def _peaks(category: int, chance: Array, voted: Array, scale: float, config: DetectionConfig) -> list[Candidate]:

@@ -6,7 +6,6 @@ for centres, a crop per candidate at one scale, coarse proposals, refinement, ch
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Generator, Sequence
@@ -20,6 +19,7 @@ from category_pose_ros.config import section, setting, validate
 from category_pose_ros.estimation import depth as measured
 from category_pose_ros.estimation import hints, images
 from category_pose_ros.estimation.belief import Belief, Search, Sighting, finished
+from category_pose_ros.estimation.crops import CropConfig, CropReader, Look
 from category_pose_ros.estimation.depth import DepthPoints
 from category_pose_ros.estimation.detection import (
     Candidate,
@@ -28,13 +28,7 @@ from category_pose_ros.estimation.detection import (
     find_candidates,
     merge_levels,
 )
-from category_pose_ros.estimation.evidence import (
-    CorrespondenceConfig,
-    Evidence,
-    Votes,
-    gather_evidence,
-    gather_votes,
-)
+from category_pose_ros.estimation.evidence import CorrespondenceConfig, Evidence
 from category_pose_ros.estimation.proposals import ProposalConfig, ProposalGrid, log_score, vertex_support
 from category_pose_ros.estimation.resting import (
     Planes,
@@ -59,7 +53,7 @@ from category_pose_ros.geometry.symmetry import canonical
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.checkpoint import NeuralMeshModel
 from category_pose_ros.models.posterior import CategoryTable, Posterior
-from category_pose_ros.models.runtime import PRECISIONS, RUNTIMES, prepared
+from category_pose_ros.models.runtime import PRECISIONS, RUNTIMES, prepared, prepared_judge
 from category_pose_ros.models.score import Signs
 from category_pose_ros.records import Frame, ObjectEstimate
 
@@ -71,15 +65,16 @@ _AT_ONCE = 4  # candidates treated in one piece of a search
 class NeuralMeshConfig:
     """The neural mesh method."""
 
-    crop_px: int = setting(128, "Side of the crop around each candidate, a multiple of 32.", minimum=64, maximum=512)
-    crop_diagonal_px: float = setting(
-        105.0, "Apparent diagonal of the object in its crop.", minimum=32.0, maximum=512.0
-    )
     looks: int = setting(2, "Crops per candidate, each aimed by the votes in the one before.", minimum=1, maximum=5)
     least_cells: float = setting(
-        8.0, "Candidates of whose crop fewer cells show the object are not followed up.", minimum=0.0
+        12.0, "Candidates of whose crop fewer cells show the object are not followed up ...", minimum=0.0
     )
-    mirror: bool = setting(True, "The last crop of each candidate is also read mirrored, as a second opinion.")
+    rival_share: float = setting(
+        0.6,
+        "... nor those whose crop shows less than this share of what that of another category shows there.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     duplicate_distance: float = setting(
         0.35, "Two objects whose centres are closer than this share of the smaller diagonal are one.", minimum=0.0
     )
@@ -91,6 +86,7 @@ class NeuralMeshConfig:
         choices=RUNTIMES,
     )
     detection: DetectionConfig = section(DetectionConfig)
+    crops: CropConfig = section(CropConfig)
     proposals: ProposalConfig = section(ProposalConfig)
     correspondence: CorrespondenceConfig = section(CorrespondenceConfig)
     depth: measured.DepthConfig = section(measured.DepthConfig)
@@ -175,7 +171,8 @@ class NeuralMeshMethod:
     ) -> None:
         self._network = prepared(model.backbone, device, config.runtime, config.precision)
         self._posterior = Posterior(model, categories, device)
-        self._judge = None if model.judge is None else copy.deepcopy(model.judge).to(device)
+        self._reader = CropReader(self._features, self._posterior, config.crops, config.correspondence)
+        self._judge = None if model.judge is None else prepared_judge(model.judge, device, config.runtime)
         self._numbers = [model.meshes.names.index(name) for name in categories]
         self._minimise = minimise if config.runtime == "pytorch" else fastest_minimise(device)
         self._grids = [ProposalGrid(table, config.proposals) for table in self._posterior.tables]
@@ -225,17 +222,17 @@ class NeuralMeshMethod:
         candidates = merge_levels(levels, self._config.detection, self._finest(camera))
         taken = [self._where(belief, camera) for belief in explained]
         candidates = [item for item in candidates if not any(self._is_at(item, place) for place in taken)]
+        seen: dict[Candidate, Look | None] = dict.fromkeys(candidates)
         for _ in range(self._config.looks - 1):
-            aimed: list[Candidate] = []
+            seen = {}
             for group in _groups(candidates):
-                votes = self._aim(image, camera, group)
-                aimed += [_sharpened(*pair, camera) for pair in zip(group, votes, strict=True)]
+                seen |= self._reader.aim(image, camera, group)
                 yield
-            candidates = distinct(aimed, self._config.least_cells)
+            candidates = distinct(list(seen), self._config.least_cells, self._config.rival_share)
         largest = self._config.detection.largest_share * math.hypot(camera.width, camera.height)
         candidates = [item for item in candidates if item.diagonal_px <= largest]
         for group in _groups(candidates):
-            evidence = self._look_twice(image, camera, group)
+            evidence = self._reader.read_twice(image, camera, {item: seen[item] for item in group})
             yield
             answers += self._answers(camera, scene, group, evidence)
             yield
@@ -249,7 +246,7 @@ class NeuralMeshMethod:
         """What a crop around the place of each belief says about it."""
         image, camera = images.rectify(frame)
         candidates = [self._where(belief, camera) for belief in beliefs]
-        return self._look_closer(image, camera, candidates) if candidates else []
+        return self._reader.read(image, camera, candidates) if candidates else []
 
     @torch.inference_mode()
     def follow(
@@ -269,7 +266,7 @@ class NeuralMeshMethod:
             return []
         image, camera = images.rectify(frame)
         candidates = [self._where(belief, camera) for belief in beliefs]
-        evidence = self._look_closer(image, camera, candidates)
+        evidence = self._reader.read(image, camera, candidates)
         believed = _believed_states(beliefs, self._device)
         expected = BeliefTerm(believed, torch.stack([item.information for item in beliefs]).float().to(self._device))
         readings = self._readings(self._scene(frame, camera), camera, evidence)
@@ -333,52 +330,6 @@ class NeuralMeshMethod:
         if readings is not None:
             solved = self._fit_to_depth(evidence, terms, prior, solved.states, readings, self._config.solver)
         return self._choose(candidates, evidence, solved)
-
-    def _aim(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Votes]:
-        """Where the cells of a crop around each candidate see it."""
-        crops, cells = self._crops(image, camera, candidates)
-        categories = [candidate.category for candidate in candidates]
-        features = self._features(crops)
-        return gather_votes(features, self._posterior, categories, cells, camera, self._config.correspondence)
-
-    def _look_closer(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Evidence]:
-        """What a crop around each candidate says about it."""
-        crops, cells = self._crops(image, camera, candidates)
-        return self._read(self._features(crops), None, candidates, cells, camera)
-
-    def _look_twice(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Evidence]:
-        """The same of each crop and, if wished, its mirror image."""
-        crops, cells = self._crops(image, camera, candidates)
-        features, mirrored = self._features(crops), None
-        if self._config.mirror:
-            mirrored = self._features([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])
-        return self._read(features, mirrored, candidates, cells, camera)
-
-    def _read(
-        self,
-        features: FeatureMap,
-        mirrored: FeatureMap | None,
-        candidates: list[Candidate],
-        cells: list[Camera],
-        camera: Camera,
-    ) -> list[Evidence]:
-        categories = [candidate.category for candidate in candidates]
-        config = self._config.correspondence
-        return gather_evidence(features, self._posterior, categories, cells, camera, config, mirrored)
-
-    def _crops(
-        self, image: images.Image, camera: Camera, candidates: list[Candidate]
-    ) -> tuple[list[images.Image], list[Camera]]:
-        """A crop around every candidate, all of which appear at one scale, and the cameras of their cells."""
-        crops, cells = [], []
-        for candidate in candidates:
-            side = candidate.diagonal_px * self._config.crop_px / self._config.crop_diagonal_px
-            patch, patch_camera = images.square_crop(
-                image, camera, (candidate.u, candidate.v), side, self._config.crop_px
-            )
-            crops.append(patch)
-            cells.append(images.cell_camera(patch_camera))
-        return crops, cells
 
     def _scene(self, frame: Frame, camera: Camera) -> _Scene | None:
         depth = images.rectify_depth(frame)
@@ -544,18 +495,6 @@ def _aimed(states: State, evidence: list[Evidence]) -> State:
         voted = item.intrinsics.focal[0, 0] * size_m.norm() / item.diagonal.clamp_min(1e-3) * item.ray
         moved.append(torch.where(item.presence.sum() > _FEW_CELLS, voted, translation))
     return State(SE3(states.camera_from_object.rotation, torch.stack(moved)), states.log_size)
-
-
-def _sharpened(candidate: Candidate, found: Votes, camera: Camera) -> Candidate:
-    """The candidate as the votes in its crop place it, in pixels of the camera."""
-    focal, principal = found.intrinsics.focal[0], found.intrinsics.centre[0]
-    across, down = ((found.centre - principal) / focal).tolist()
-    diagonal = float(found.diagonal / focal[0]) * camera.fx
-    votes = float(found.presence.sum())
-    if not 0.5 < diagonal / candidate.diagonal_px < 2.0:  # nothing was seen in the crop
-        return dataclasses.replace(candidate, votes=votes)
-    u, v = across * camera.fx + camera.cx, down * camera.fy + camera.cy
-    return Candidate(candidate.category, u, v, diagonal, votes)
 
 
 def _correspondence_term(evidence: list[Evidence], keep: int, robust_cells: float) -> CorrespondenceTerm:

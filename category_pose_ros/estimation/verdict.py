@@ -47,7 +47,7 @@ def lay_over(evidence: Sequence[Evidence], answers: State) -> Tensor:
     centre = optics.project(poses.translation.unsqueeze(1))  # (B, 1, 2)
     aside = (stack("centre") + (cells - centre).transpose(1, 2)) / diagonal[:, None, None]
     larger = stack("log_diagonal") - diagonal.log().unsqueeze(-1)
-    turned = torch.stack([line_of_sight(place) for place in poses.translation]).transpose(-1, -2) @ poses.rotation
+    turned = line_of_sight(poses.translation).transpose(-1, -2) @ poses.rotation
     agreement = (stack("axes") * turned[..., [0, 2]].transpose(-1, -2).unsqueeze(-1)).sum(2)  # (B, 2, N)
     longer = stack("log_shape") - (size_m / size_m.norm(dim=-1, keepdim=True)).log().unsqueeze(-1)
     presence, inside = (torch.stack([getattr(item, name) for item in evidence]).flatten(1) for name in _CHANCES)

@@ -43,14 +43,14 @@ def line_of_sight(ray: Tensor) -> Tensor:
     (the allocentric rotation of Kundu et al. 2018).
 
     Args:
-        ray: (3,) in the camera frame, not zero.
+        ray: (..., 3) in the camera frame, not zero.
 
     Returns:
-        (3, 3).
+        (..., 3, 3).
     """
     ahead = ray.new_tensor([0.0, 0.0, 1.0])
-    unit = ray / ray.norm()
-    axis = torch.linalg.cross(ahead, unit)
-    sine = axis.norm()
-    angle = torch.atan2(sine, unit[2])
+    unit = ray / ray.norm(dim=-1, keepdim=True)
+    axis = torch.linalg.cross(ahead.expand_as(unit), unit)
+    sine = axis.norm(dim=-1, keepdim=True)
+    angle = torch.atan2(sine, unit[..., 2:])
     return so3.exp(axis * (angle / sine.clamp_min(1e-9)))

@@ -8,6 +8,7 @@ and batch norm only, so that it runs in bfloat16 and folds for inference.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -57,6 +58,11 @@ class FeatureMap:
     def each(self) -> list[FeatureMap]:
         """The batch one by one, without a batch dimension."""
         return [FeatureMap(*parts) for parts in zip(*(getattr(self, item.name) for item in fields(self)), strict=True)]
+
+    @staticmethod
+    def stack(maps: Sequence[FeatureMap]) -> FeatureMap:
+        """A batch of maps that have none."""
+        return FeatureMap(*(torch.stack([getattr(each, item.name) for each in maps]) for item in fields(FeatureMap)))
 
     def votes_with_mirror(self, mirrored: FeatureMap) -> FeatureMap:
         """With votes averaged with those of the mirrored images; `feature` stays as it is."""

@@ -1,12 +1,13 @@
-"""What runs the network when poses are estimated: OpenVINO on a CPU, PyTorch elsewhere.
+"""What runs the networks when poses are estimated: OpenVINO on a CPU, PyTorch elsewhere.
 
-To a network of this size a crop is little work, and PyTorch spends most of its time on handing layers
+To networks of this size a crop is little work, and PyTorch spends most of its time on handing layers
 to the processor one by one. OpenVINO compiles them together for the processor that it finds, with
 weights laid out as its instructions want them.
 """
 
 from __future__ import annotations
 
+import copy
 import sys
 import threading
 import warnings
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from category_pose_ros.models.backbone import STRIDE_PX, Backbone, FeatureMap, folded
+from category_pose_ros.models.judge import Judge
 
 RUNTIMES = ("auto", "openvino", "pytorch")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -30,6 +32,12 @@ class Network(Protocol):
     def __call__(self, image: Tensor) -> FeatureMap: ...
 
 
+class Verdict(Protocol):
+    """Answers laid over their crops (B, C, h, w) and their categories (B,) to log odds (B, 2); see `models.judge`."""
+
+    def __call__(self, laid: Tensor, category: Tensor) -> Tensor: ...
+
+
 def prepared(backbone: Backbone, device: torch.device, runtime: str = "auto", precision: str = "auto") -> Network:
     """A copy of the network for inference alone.
 
@@ -40,37 +48,62 @@ def prepared(backbone: Backbone, device: torch.device, runtime: str = "auto", pr
     Raises:
         ValueError: OpenVINO was asked for and is not installed, or the device is no CPU.
     """
-    if runtime == "openvino" and device.type != "cpu":
-        raise ValueError(f"runtime: openvino runs on the CPU, and the device is {device.type}")
     bfloat16 = precision == "bfloat16" or (precision == "auto" and _prefers_bfloat16(device))
-    network = folded(backbone)
-    if runtime != "pytorch" and device.type == "cpu":
-        openvino = _openvino()
-        if openvino is not None:
-            return _OpenVino(openvino, network, bfloat16)
-        if runtime == "openvino":
-            raise ValueError("runtime: openvino is not installed: pip install openvino")
+    network, openvino = folded(backbone), _chosen(runtime, device)
+    if openvino is not None:
+        example = torch.zeros(1, 3, 8 * STRIDE_PX, 8 * STRIDE_PX, dtype=torch.uint8)
+        compiled = _OpenVino(openvino, _Fields(network), (example,), bfloat16)
+        return lambda image: FeatureMap(*compiled(image))
     network = network.to(torch.bfloat16 if bfloat16 else torch.float32)
     return cast(Network, network.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
 
 
-class _OpenVino:
-    """A network that is compiled when it is used, for as many threads as PyTorch has then."""
+def prepared_judge(judge: Judge, device: torch.device, runtime: str = "auto") -> Verdict:
+    """A copy of the judge for inference alone, in single precision; arguments and errors as of `prepared`."""
+    copied, openvino = copy.deepcopy(judge).eval(), _chosen(runtime, device)
+    if openvino is None:
+        return cast(Verdict, copied.to(device))
+    # Of two answers: of one the tracer would take its number for a constant.
+    example = (torch.zeros(2, copied.enter.in_channels, 8, 8), torch.zeros(2, dtype=torch.int64))
+    compiled = _OpenVino(openvino, copied, example, bfloat16=False)
+    return lambda laid, category: compiled(laid, category)[0]
 
-    def __init__(self, openvino: ModuleType, network: Backbone, bfloat16: bool) -> None:
+
+def _chosen(runtime: str, device: torch.device) -> ModuleType | None:
+    """OpenVINO, unless PyTorch is to run the networks."""
+    if runtime == "openvino" and device.type != "cpu":
+        raise ValueError(f"runtime: openvino runs on the CPU, and the device is {device.type}")
+    openvino = None if runtime == "pytorch" or device.type != "cpu" else _openvino()
+    if runtime == "openvino" and openvino is None:
+        raise ValueError("runtime: openvino is not installed: pip install openvino")
+    return openvino
+
+
+class _OpenVino:
+    """A network that is compiled when it is used, for as many threads as PyTorch has then.
+
+    Args:
+        openvino: the library.
+        network: to a tensor or a tuple of them.
+        example: what it is given; but for the channels, its extents may be others.
+        bfloat16: whether to compute with it.
+    """
+
+    def __init__(self, openvino: ModuleType, network: nn.Module, example: tuple[Tensor, ...], bfloat16: bool) -> None:
         self._openvino = openvino
-        self._model: Any = _converted(openvino, network)
+        self._model: Any = _converted(openvino, network, example)
         self._precision = "bf16" if bfloat16 else "f32"
         self._lock = threading.Lock()  # a request serves one caller at a time
         self._request: Any = None
-        self.threads = 0
+        self._threads = 0
 
-    def __call__(self, image: Tensor) -> FeatureMap:
+    def __call__(self, *given: Tensor) -> list[Tensor]:
         with self._lock:
-            if self.threads != torch.get_num_threads():
+            if self._threads != torch.get_num_threads():
                 self._compile(torch.get_num_threads())
-            result = self._request.infer([image.numpy()])  # the caller's own: copied out of the request
-        return FeatureMap(*(torch.from_numpy(result[number]) for number in range(len(result))))
+            # The caller's own: copied out of the request.
+            result = self._request.infer([tensor.numpy() for tensor in given])
+        return [torch.from_numpy(result[number]) for number in range(len(result))]
 
     def _compile(self, threads: int) -> None:
         options = {
@@ -79,7 +112,7 @@ class _OpenVino:
             "PERFORMANCE_HINT": "LATENCY",
         }
         self._request = self._openvino.Core().compile_model(self._model, "CPU", options).create_infer_request()
-        self.threads = threads
+        self._threads = threads
 
 
 class _Fields(nn.Module):
@@ -94,13 +127,12 @@ class _Fields(nn.Module):
         return tuple(getattr(said, field.name) for field in fields(said))
 
 
-def _converted(openvino: ModuleType, network: Backbone) -> Any:
-    """Its graph, for images of any number and size."""
-    example = torch.zeros(1, 3, 8 * STRIDE_PX, 8 * STRIDE_PX, dtype=torch.uint8)
+def _converted(openvino: ModuleType, network: nn.Module, example: tuple[Tensor, ...]) -> Any:
+    """Its graph, for any number and size of what it is given."""
     with torch.no_grad(), warnings.catch_warnings():
         # PyTorch would rather have `torch.export`, by which loading takes seconds more.
         warnings.simplefilter("ignore", DeprecationWarning)
-        traced = torch.jit.trace(_Fields(network), example, check_trace=False)
+        traced = torch.jit.trace(network, example, check_trace=False)
     return openvino.convert_model(traced, example_input=example)
 
 

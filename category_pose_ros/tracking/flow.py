@@ -8,6 +8,7 @@ it no surer.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,13 +31,16 @@ from category_pose_ros.tracking.motion import Motion
 _Array = npt.NDArray[np.float32]
 _Flags = npt.NDArray[np.bool_]
 _Grey = npt.NDArray[np.uint8]
+_Window = tuple[int, int, int, int]  # left, top, right and bottom in pixels
 
 _WINDOW_PX = 15
 _LEVELS = 3  # of the pyramid above the image: what moves some 60 pixels farther than expected is still followed
 _ENOUGH = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 15, 0.03)  # iterations, pixels
 _QUALITY = 0.01  # least corner response, relative to the best on an object
 _APART = 0.04  # least distance between two points in apparent diagonals
-_GRID = 16  # cells across the window of an object, by which its inside is known
+_GRID = 16  # cells across the window of an object, in whose centres its depth is known
+_STEP = 0.1  # of depth between a cell and those around it, in diagonals, that is none
+_TINY = 1e-6
 _LEAST_SIDE_PX = 8  # of the window that an object appears in
 _FEWEST = 6  # points that tell the motion of a solid
 _LEAST_VARIANCE = 1e-10  # of what a motion is expected not to change, which keeps its inverse finite
@@ -126,15 +130,13 @@ class Flow:
         left, top, right, bottom = window
         inside = view.grey[top:bottom, left:right]
         apart_px = _APART * view.camera.fx * float(belief.size_m.norm() / belief.camera_from_object.translation[2])
-        mask = _mask(belief, view.camera, window)
+        nearness = _nearness(belief, view.camera, window)
+        mask = cv2.resize(_inner(nearness, belief), inside.shape[::-1], interpolation=cv2.INTER_NEAREST)
         corners = cv2.goodFeaturesToTrack(inside, self._config.points, _QUALITY, apart_px, mask=mask)
-        if corners is None:
+        if corners is None or len(corners) < self._config.least_points:
             return None
         pixels = (corners[:, 0] + [left, top]).astype(np.float32)
-        on_box = _on_box(belief, view.camera, pixels)
-        met = np.isfinite(on_box).all(-1)
-        count = int(met.sum())
-        return Points(on_box[met], pixels[met], count) if count >= self._config.least_points else None
+        return Points(_on_box(belief, view.camera, window, nearness, pixels), pixels, len(pixels))
 
     def carry(
         self,
@@ -277,29 +279,51 @@ def _projected(states: State, camera: Camera, on_box: _Array) -> _Array:
     return np.asarray(rays * [camera.fx, camera.fy] + [camera.cx, camera.cy], dtype=np.float32)
 
 
-def _on_box(belief: Belief, camera: Camera, pixels: _Array) -> _Array:
-    """Where the lines of sight of pixels (N, 2) meet the object, (N, 3) in units of its box; NaN where they miss it."""
-    pose, size_m = belief.camera_from_object.to(torch.float64), belief.size_m.double()
+def _nearness(belief: Belief, camera: Camera, window: _Window) -> _Array:
+    """Inverse depth of an object in the middle of each cell of a grid over its window; 0 where it is not."""
+    left, top, right, bottom = window
+    steps = (np.arange(_GRID) + 0.5) / _GRID
+    columns, rows = np.meshgrid(left + steps * (right - left) - 0.5, top + steps * (bottom - top) - 0.5)
+    rays = camera.rays(torch.from_numpy(np.stack([columns, rows], -1).reshape(1, -1, 2)))
+    pose = belief.camera_from_object.to(torch.float64)
+    pose = SE3(pose.rotation[None], pose.translation[None])
+    depth = depth_along(_solid(belief.category), belief.size_m[None].double(), pose, rays).numpy()
+    return np.nan_to_num(1 / depth).astype(np.float32).reshape(_GRID, _GRID)
+
+
+@functools.cache
+def _solid(category: str) -> Solids:
+    return Solids.of([solid_of(category)], dtype=torch.float64)
+
+
+def _inner(nearness: _Array, belief: Belief) -> _Grey:
+    """Cells of an object with no outline around them, nor one of its parts: corners there do not move with the surface.
+
+    Args:
+        nearness: (h, w) as of `_nearness`.
+    """
+    around = cv2.blur(nearness, (3, 3), borderType=cv2.BORDER_CONSTANT)
+    least = cv2.erode(nearness, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    # Inverse depth is linear on a plane, whichever way it faces, and so equal to its mean.
+    step_m = np.abs(around - nearness) / np.maximum(nearness, _TINY) ** 2
+    return np.asarray((least > 0) & (step_m < _STEP * float(belief.size_m.norm()))).astype(np.uint8)
+
+
+def _on_box(belief: Belief, camera: Camera, window: _Window, nearness: _Array, pixels: _Array) -> _Array:
+    """Where the lines of sight of pixels (N, 2) meet the object, (N, 3) in units of its box.
+
+    Inverse depth is linear on a plane, and nearly so on what is round, between cells that are all of the object.
+    """
+    left, top, right, bottom = window
+    places = (pixels + 0.5 - [left, top]) / [right - left, bottom - top] * _GRID - 0.5
+    near = cv2.remap(nearness, places[:, None].astype(np.float32), None, cv2.INTER_LINEAR)[:, 0]
     rays = camera.rays(torch.from_numpy(pixels).double())
-    solids = Solids.of([solid_of(belief.category)], dtype=torch.float64)
-    z = depth_along(solids, size_m[None], SE3(pose.rotation[None], pose.translation[None]), rays[None])[0]
-    on_box = (pose.inverse() @ (rays * z.unsqueeze(-1))) / size_m
+    pose = belief.camera_from_object.to(torch.float64)
+    on_box = (pose.inverse() @ (rays / torch.from_numpy(near).unsqueeze(-1))) / belief.size_m.double()
     return np.asarray(on_box.numpy(), dtype=np.float32)
 
 
-def _mask(belief: Belief, camera: Camera, window: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
-    """Where in a window (h, w) the object is and its outline is not: corners there do not move with the surface."""
-    left, top, right, bottom = window
-    size = (right - left, bottom - top)
-    steps = (np.arange(_GRID) + 0.5) / _GRID
-    columns, rows = np.meshgrid(left + steps * size[0] - 0.5, top + steps * size[1] - 0.5)
-    met = _on_box(belief, camera, np.stack([columns, rows], -1).reshape(-1, 2).astype(np.float32))[:, 0]
-    cells = np.isfinite(met).reshape(_GRID, _GRID).astype(np.uint8)
-    inner = cv2.erode(cells, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return np.asarray(cv2.resize(inner, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
-
-
-def _window(belief: Belief, camera: Camera) -> tuple[int, int, int, int] | None:
+def _window(belief: Belief, camera: Camera) -> _Window | None:
     """Left, top, right and bottom of the object in the image; None where it is hardly in it."""
     pose, size_m = belief.camera_from_object.to(torch.float64), belief.size_m.double()
     if pose.translation[2] <= 0.5 * (pose.rotation[2].abs() * size_m).sum():  # it reaches behind the camera

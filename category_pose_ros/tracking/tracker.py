@@ -70,6 +70,12 @@ class TrackerConfig:
     )
     confirm_after: int = setting(2, "Sightings before a track is published ...", minimum=1, maximum=100)
     confirm_score: float = setting(0.5, "... and the score that it must have reached.", minimum=0.0, maximum=1.0)
+    withdraw_score: float = setting(
+        0.4,
+        "A track whose score falls below this is not published any more, until it has reached the former again.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     drop_after_s: float = setting(2.0, "A track unseen for this long is dropped, in seconds.", minimum=0.0)
     gate: float = setting(
         0.6, "Farthest that a search's object may be from the track it belongs to, in diagonals.", minimum=0.0
@@ -92,6 +98,10 @@ class TrackerConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        if self.withdraw_score > self.confirm_score:
+            raise ValueError(
+                f"withdraw_score: expected at most confirm_score, {self.confirm_score}, got {self.withdraw_score}"
+            )
 
 
 class Estimator(Protocol):
@@ -329,8 +339,8 @@ class Tracker:
         before = _at(item.track.estimate, item.seen_at)
         smooth = self._smoothed(before, estimate) if item.sightings > 1 else estimate
         proven = item.sightings >= self._config.confirm_after and smooth.score >= self._config.confirm_score
-        is_tentative = item.track.state is TrackState.TENTATIVE and not proven
-        state = TrackState.TENTATIVE if is_tentative else TrackState.CONFIRMED
+        believed = proven if item.track.state is TrackState.TENTATIVE else smooth.score >= self._config.withdraw_score
+        state = TrackState.CONFIRMED if believed else TrackState.TENTATIVE
         item.track, item.seen_at = Track(item.track.track_id, state, smooth, stamp_ns), smooth.camera_from_object
 
     def _smoothed(self, before: ObjectEstimate, now: ObjectEstimate) -> ObjectEstimate:
