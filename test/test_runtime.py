@@ -75,11 +75,8 @@ def test_openvino_follows_the_number_of_threads(backbone: Backbone, monkeypatch:
 
     threads: list[object] = []
     monkeypatch.setattr(openvino, "Core", Spy)
-    network, pictures, before = (
-        prepared(backbone, CPU, "openvino", "float32"),
-        images(1, 64, 64),
-        torch.get_num_threads(),
-    )
+    network, pictures = prepared(backbone, CPU, "openvino", "float32"), images(1, 64, 64)
+    before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         expected = network(pictures)

@@ -118,9 +118,8 @@ def run(
     return [{track.track_id: track for track in tracker.update(frame(time))} for time in times]
 
 
-PUBLISHES_EARLY = TrackerConfig(
-    confirm_score=0.3, withdraw_score=0.3
-)  # so that a wrong track shows before it is put right
+# So that a wrong track shows before it is put right.
+PUBLISHES_EARLY = TrackerConfig(confirm_score=0.3, withdraw_score=0.3)
 
 
 def every(seconds: float, until: float, start: float = 0.0) -> list[float]:

@@ -75,11 +75,10 @@ class CropReader:
 
     def aim(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> dict[Candidate, Look | None]:
         """The candidates where the cells of a crop around each see them; with the crop, where it would be the same."""
-        crops, cells = self._crops(image, camera, candidates)
-        features, categories = self._network(crops), [candidate.category for candidate in candidates]
+        looks, categories = self._looks(image, camera, candidates), [candidate.category for candidate in candidates]
+        features, cells = _batch(looks), [look.cells for look in looks]
         votes = gather_votes(features, self._posterior, categories, cells, camera, self._correspondence)
         aimed: dict[Candidate, Look | None] = {}
-        looks = map(Look, crops, cells, features.each())
         for candidate, found, look in zip(candidates, votes, looks, strict=True):
             moved = _sharpened(candidate, found, camera)
             if self._stays(candidate, moved):
@@ -90,35 +89,28 @@ class CropReader:
 
     def read(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Evidence]:
         """What a crop around each candidate says about it."""
-        crops, cells = self._crops(image, camera, candidates)
-        return self._evidence(self._network(crops), None, candidates, cells, camera)
+        return self._evidence(self._looks(image, camera, candidates), None, candidates, camera)
 
     def read_twice(self, image: images.Image, camera: Camera, aimed: Mapping[Candidate, Look | None]) -> list[Evidence]:
         """The same of each crop and, if wished, its mirror image; crops that there are already are not taken again."""
-        fresh = zip(*self._crops(image, camera, [item for item, look in aimed.items() if look is None]), strict=True)
-        pairs = [next(fresh) if look is None else (look.crop, look.cells) for look in aimed.values()]
-        unseen = [crop for (crop, _), look in zip(pairs, aimed.values(), strict=True) if look is None]
-        turned = [np.ascontiguousarray(crop[:, ::-1]) for crop, _ in pairs] if self._config.mirror else []
-        said = iter(self._network([*unseen, *turned]).each() if unseen or turned else ())
-        features = FeatureMap.stack([next(said) if look is None else look.said for look in aimed.values()])
-        mirrored = FeatureMap.stack(list(said)) if turned else None
-        return self._evidence(features, mirrored, list(aimed), [cells for _, cells in pairs], camera)
+        fresh = iter(self._looks(image, camera, [item for item, look in aimed.items() if look is None]))
+        looks, mirrored = [look or next(fresh) for look in aimed.values()], None
+        if self._config.mirror:
+            mirrored = self._network([np.ascontiguousarray(look.crop[:, ::-1]) for look in looks])
+        return self._evidence(looks, mirrored, list(aimed), camera)
 
     def _evidence(
-        self,
-        features: FeatureMap,
-        mirrored: FeatureMap | None,
-        candidates: list[Candidate],
-        cells: list[Camera],
-        camera: Camera,
+        self, looks: list[Look], mirrored: FeatureMap | None, candidates: list[Candidate], camera: Camera
     ) -> list[Evidence]:
-        categories = [candidate.category for candidate in candidates]
-        return gather_evidence(features, self._posterior, categories, cells, camera, self._correspondence, mirrored)
+        categories, cells = [candidate.category for candidate in candidates], [look.cells for look in looks]
+        return gather_evidence(
+            _batch(looks), self._posterior, categories, cells, camera, self._correspondence, mirrored
+        )
 
-    def _crops(
-        self, image: images.Image, camera: Camera, candidates: Sequence[Candidate]
-    ) -> tuple[list[images.Image], list[Camera]]:
-        """A crop around every candidate, and the cameras of their cells."""
+    def _looks(self, image: images.Image, camera: Camera, candidates: Sequence[Candidate]) -> list[Look]:
+        """One at every candidate."""
+        if not candidates:
+            return []
         config = self._config
         crops, cells = [], []
         for candidate in candidates:
@@ -126,13 +118,17 @@ class CropReader:
             patch, patch_camera = images.square_crop(image, camera, (candidate.u, candidate.v), side, config.side_px)
             crops.append(patch)
             cells.append(images.cell_camera(patch_camera))
-        return crops, cells
+        return list(map(Look, crops, cells, self._network(crops).each()))
 
     def _stays(self, before: Candidate, after: Candidate) -> bool:
         """Whether a crop around a candidate would be nearly the same."""
         moved = math.hypot(after.u - before.u, after.v - before.v) / before.diagonal_px
         resized = abs(math.log(after.diagonal_px / before.diagonal_px))
         return max(moved, resized) < self._config.stays
+
+
+def _batch(looks: list[Look]) -> FeatureMap:
+    return FeatureMap.stack([look.said for look in looks])
 
 
 def _sharpened(candidate: Candidate, found: Votes, camera: Camera) -> Candidate:

@@ -112,13 +112,11 @@ def merge_levels(levels: list[list[Candidate]], config: DetectionConfig, finest:
         levels: finest first, each half as large as the one before.
         finest: scale of the finest level relative to the image of the candidates.
     """
-    kept: list[Candidate] = []
-    for number, candidates in enumerate(levels):
-        largest = config.largest_px / finest * 2**number if number < len(levels) - 1 else float("inf")
-        for item in candidates:
-            if item.diagonal_px <= largest and not any(_same(item, other) for other in kept):
-                kept.append(item)
-    return sorted(_likely(kept, config.rival_share), key=lambda item: -item.votes)[: config.max_objects]
+    largest = [config.largest_px / finest * 2**number for number in range(len(levels) - 1)] + [math.inf]
+    fitting = [
+        item for limit, level in zip(largest, levels, strict=True) for item in level if item.diagonal_px <= limit
+    ]
+    return sorted(_each_once(fitting, config.rival_share), key=lambda item: -item.votes)[: config.max_objects]
 
 
 def distinct(candidates: list[Candidate], least_votes: float, rival_share: float) -> list[Candidate]:
@@ -127,19 +125,20 @@ def distinct(candidates: list[Candidate], least_votes: float, rival_share: float
     Args:
         rival_share: as in DetectionConfig.
     """
+    agreed = [item for item in candidates if item.votes >= least_votes]
+    return _each_once(sorted(agreed, key=lambda item: -item.votes), rival_share)
+
+
+def _each_once(candidates: list[Candidate], rival_share: float) -> list[Candidate]:
+    """The first of each object, without those whose place speaks for another category far more."""
     kept: list[Candidate] = []
-    for item in sorted(candidates, key=lambda item: -item.votes):
-        if item.votes >= least_votes and not any(_same(item, other) for other in kept):
+    for item in candidates:
+        if not any(_same(item, other) for other in kept):
             kept.append(item)
-    return _likely(kept, rival_share)
-
-
-def _likely(candidates: list[Candidate], rival_share: float) -> list[Candidate]:
-    """Without those whose place speaks for another category far more."""
     return [
         item
-        for item in candidates
-        if all(item.votes >= rival_share * other.votes or not _at_one_place(item, other) for other in candidates)
+        for item in kept
+        if all(item.votes >= rival_share * other.votes or not _at_one_place(item, other) for other in kept)
     ]
 
 
