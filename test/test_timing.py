@@ -48,6 +48,7 @@ def test_a_short_case_is_run_until_a_tenth_of_a_second_has_passed() -> None:
     timings = time_in_turn(cases, "yardstick", 1, lambda: clock.now)
     assert clock.order == ["yardstick", "short", "yardstick"] + ["short"] * 4
     assert timings["short"].median_s == timings["short"].least_s == pytest.approx(0.01)
+    assert timings["short"].mean_s == pytest.approx((3 * 0.01 + 0.09) / 4)
     assert timings["short"].ratio == pytest.approx(0.02)
 
 

@@ -7,13 +7,15 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pytest
 import torch
 from test_tracker import Thing, World, every
-from textured import picture
+from textured import Image, picture
 
 from category_pose_ros import SE3, Camera, Frame, Track, Tracker, TrackerConfig
 from category_pose_ros.geometry import so3
 from category_pose_ros.records import SECOND_NS
+from category_pose_ros.tracking.flow import FlowConfig
 
 CAMERA = Camera(240.0, 240.0, 79.5, 59.5, 160, 120)
 
@@ -22,16 +24,15 @@ def seen_by(
     world: World,
     times: Sequence[float],
     config: TrackerConfig = TrackerConfig(),
-    shows: Callable[[float], bool] = lambda time: True,
+    change: Callable[[Image, float], None] = lambda rgb, time: None,
     camera_at: Callable[[float], SE3] | None = None,
 ) -> list[dict[int, Track]]:
-    """Tracks of each frame; where `shows` is false the image is noise."""
+    """Tracks of each frame, whose image `change` may paint over."""
     tracker = Tracker(world, config)
     result = []
     for time in times:
         rgb = picture(CAMERA, [thing.estimate(time) for thing in world.things])
-        if not shows(time):
-            rgb = np.random.default_rng(round(1000 * time)).integers(0, 255, rgb.shape).astype(np.uint8)
+        change(rgb, time)
         frame = Frame(rgb, CAMERA, stamp_ns=round(time * SECOND_NS))
         tracks = tracker.update(frame, camera_at(time) if camera_at else None)
         result.append({track.track_id: track for track in tracks})
@@ -56,7 +57,7 @@ def beside(x: float) -> Callable[[float], tuple[float, float, float]]:
 def test_between_looks_a_track_goes_where_the_image_shows_it() -> None:
     thing = Thing(weaving, "camera", turn=lambda time: 0.3 * math.sin(5 * time))
     world, times = World([thing]), every(1 / 30, 1.0)
-    tracks = seen_by(world, times, TrackerConfig(search_every_s=100.0))
+    tracks = seen_by(world, times, TrackerConfig(look_every_s=0.1, search_every_s=100.0))
     looks = len(world.follows)
     assert looks <= 5 + len(times) / 3
     for time, found in list(zip(times, tracks, strict=True))[3:]:
@@ -69,14 +70,22 @@ def test_between_looks_a_track_goes_where_the_image_shows_it() -> None:
 
 def test_each_frame_is_looked_at_where_that_is_wished() -> None:
     world, times = World([Thing(weaving, "camera")]), every(1 / 30, 0.5)
-    seen_by(world, times, TrackerConfig(look_every=1, search_every_s=100.0))
+    seen_by(world, times, TrackerConfig(look_every_s=0.0, search_every_s=100.0))
     assert len(world.follows) >= len(times)
+
+
+@pytest.mark.parametrize("rate_hz", [10, 15, 30])
+def test_looks_are_as_frequent_whatever_the_rate_of_the_camera(rate_hz: int) -> None:
+    world = World([Thing(beside(x), "camera") for x in (-0.11, 0.0, 0.11)])
+    tracks = seen_by(world, every(1 / rate_hz, 3.0), TrackerConfig(look_every_s=0.2, search_every_s=100.0))
+    assert all(sorted(found) == [1, 2, 3] for found in tracks[3:])
+    assert sum(world.follows) == pytest.approx(3 * 3.0 / 0.2, abs=6)
 
 
 def test_looks_at_several_tracks_are_spread_over_the_frames() -> None:
     world = World([Thing(beside(x), "camera") for x in (-0.11, 0.0, 0.11)])
     times = every(1 / 30, 1.0)
-    tracks = seen_by(world, times, TrackerConfig(search_every_s=100.0))
+    tracks = seen_by(world, times, TrackerConfig(look_every_s=0.1, search_every_s=100.0))
     assert all(sorted(found) == [1, 2, 3] for found in tracks[3:])
     assert world.follows[5:] == [1] * len(world.follows[5:])
     assert len(world.follows) >= len(times) - 2
@@ -85,14 +94,39 @@ def test_looks_at_several_tracks_are_spread_over_the_frames() -> None:
 def test_a_look_that_does_not_see_a_track_is_believed_though_flow_carries_it() -> None:
     world = World([Thing(weaving, "camera", visible=lambda time: float(time < 0.5))])
     times = every(1 / 30, 1.0)
-    tracks = seen_by(world, times, TrackerConfig(search_every_s=100.0))
+    tracks = seen_by(world, times, TrackerConfig(look_every_s=0.1, search_every_s=100.0))
     assert max(time for time, found in zip(times, tracks, strict=True) if found) < 0.5 + 3 / 30
 
 
 def test_what_flow_has_not_carried_is_looked_at_at_once() -> None:
+    def noise(rgb: Image, time: float) -> None:
+        if time >= 0.5:
+            rgb[:] = np.random.default_rng(round(1000 * time)).integers(0, 255, rgb.shape)
+
     world, times = World([Thing(weaving, "camera")]), every(1 / 30, 1.0)
-    seen_by(world, times, TrackerConfig(search_every_s=100.0), shows=lambda time: time < 0.5)
+    seen_by(world, times, TrackerConfig(look_every_s=0.1, search_every_s=100.0), noise)
     assert len(world.follows) >= len(times) / 2 + len(times) / 2 / 3
+
+
+@pytest.mark.parametrize("doubt_share", [0.0, 0.75])
+def test_what_something_comes_in_front_of_is_looked_at(doubt_share: float) -> None:
+    """Flow still carries it by the points that are left."""
+
+    class Covered(World):
+        def follow(self, frame, beliefs, prior, others=()):  # type: ignore[no-untyped-def]
+            stamps_ns.append(frame.stamp_ns)
+            return super().follow(frame, beliefs, prior, others)
+
+    def cover(rgb: Image, time: float) -> None:
+        if time >= 0.5:
+            rgb[:, 86:] = 90
+
+    stamps_ns: list[int] = []
+    config = TrackerConfig(look_every_s=5.0, search_every_s=100.0, flow=FlowConfig(doubt_share=doubt_share))
+    tracks = seen_by(Covered([Thing(beside(0.0), "camera")]), every(1 / 30, 0.8), config, cover)
+    assert all(sorted(found) == [1] for found in tracks[3:])
+    looks = [stamp_ns for stamp_ns in stamps_ns if stamp_ns > 0.3 * SECOND_NS]
+    assert looks[:1] == ([] if doubt_share == 0 else [round(0.5 * SECOND_NS)])
 
 
 def test_points_are_found_again_though_the_camera_moves() -> None:

@@ -16,11 +16,13 @@ class Timing:
 
     Attributes:
         median_s: median over all rounds of the median of its turn, in seconds.
+        mean_s: median over all rounds of the mean of its turn: what a stream costs whose frames cost unlike much.
         least_s: fastest run.
         ratio: median over the rounds of this case's time over the yardstick's in the same round.
     """
 
     median_s: float
+    mean_s: float
     least_s: float
     ratio: float
 
@@ -59,6 +61,7 @@ def time_in_turn(
     return {
         name: Timing(
             statistics.median(medians[name]),
+            statistics.median(map(statistics.mean, mine)),
             min(map(min, mine)),
             statistics.median(own / other for own, other in zip(medians[name], medians[yardstick], strict=True)),
         )

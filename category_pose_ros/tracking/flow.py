@@ -57,6 +57,12 @@ class FlowConfig:
     keep_share: float = setting(
         0.5, "... and where less than this share of them is left, they carry it no farther.", minimum=0.0, maximum=1.0
     )
+    doubt_share: float = setting(
+        0.75,
+        "Less than this share of them left, and the object is looked at before its time.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     return_px: float = setting(
         1.0, "A point is dropped that comes back this far from where it was, followed there and back.", minimum=0.01
     )
@@ -109,6 +115,11 @@ class Carried:
     motion: Motion
     covariance: Tensor
     points: Points
+
+    @property
+    def share(self) -> float:
+        """Of the points that there were when they were chosen."""
+        return len(self.points.pixels) / self.points.seeded
 
 
 class Flow:

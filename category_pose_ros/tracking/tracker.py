@@ -29,6 +29,7 @@ from category_pose_ros.tracking.trail import Moment, Trail
 
 _PIECE_S = 0.03  # about what a piece of a search takes on a CPU
 _FEW_S = 0.5  # frames so far apart are searched each
+_ROUNDING = 1e-6  # of a stamp, in frames
 _STEPS = 2  # frames through which what a search found is followed in place of one piece
 _ALIKE = 0.1  # greatest difference in apparent size and place of what is seen alike, in diagonals
 
@@ -89,8 +90,8 @@ class TrackerConfig:
         0.3, "Log score by which what a search sees must win against the track that is there.", minimum=0.0
     )
     reset_after_s: float = setting(5.0, "A gap between frames that ends all tracks, in seconds.", minimum=0.0)
-    look_every: int = setting(
-        3, "Optical flow carries a track from one look at it to the next, so many frames later.", minimum=1, maximum=100
+    look_every_s: float = setting(
+        0.3, "Optical flow carries a track from one look at it to the next, after so many seconds.", minimum=0.0
     )
     flow: FlowConfig = section(FlowConfig)
     loss: LossConfig = section(LossConfig)
@@ -123,12 +124,14 @@ class _Living:
     seen_at: SE3  # where it was seen last, in the camera of the last frame if its motion is known
     prior: float = 1.0  # share of the category's size prior that the belief still lacks
     velocity: Velocity = field(default_factory=Velocity.zero)
+    looked_at_ns: int = 0  # stamp of the latest frame in which it was
     sightings: int = 0
     misses: int = 0
     rival: Belief | None = None
     points: Points | None = None  # of its surface, as the last frame shows them
     anchored: bool = True  # whether they are on the object as the latest look saw it
     carried: bool = False  # whether they brought it to the last frame
+    thinned: bool = False  # whether many of them stayed behind
 
 
 @dataclass
@@ -161,7 +164,6 @@ class Tracker:
         self._estimator = estimator
         self._config = config
         self._flow = Flow(config.flow)
-        self._frames = 0  # that came
         self._living: list[_Living] = []
         self._next_id = 1
         self._last: Moment | None = None
@@ -195,8 +197,7 @@ class Tracker:
         now = Moment(frame, world_from_camera)
         last = self._follows_on(now)
         self._last = now
-        self._frames += 1
-        self._living = self._follow(self._living, last, now, self._config.look_every)
+        self._living = self._follow(self._living, last, now, self._config.look_every_s)
         self._merge(frame.stamp_ns)
         self._search(now, now.seconds_since(last))
         self._drop(frame.stamp_ns)
@@ -228,8 +229,8 @@ class Tracker:
                 under_way.trail.add(now)
         return last
 
-    def _follow(self, items: list[_Living], last: Moment | None, now: Moment, look_every: int) -> list[_Living]:
-        """What a frame says of tracks: of all by optical flow, of every so many by a look through the network.
+    def _follow(self, items: list[_Living], last: Moment | None, now: Moment, every_s: float) -> list[_Living]:
+        """What a frame says of tracks: of all by optical flow, of each every so often by a look through the network.
 
         Returns:
             The tracks, without those that have come too near to be seen.
@@ -237,20 +238,31 @@ class Tracker:
         if last is not None:
             self._carry(items, last, now)
         items = [item for item in items if _in_front(item.belief)]
-        looked_at: list[_Living] = []
-        others: list[_Living] = []
-        for item in items:
-            is_turn = (self._frames + item.track.track_id) % look_every == 0  # spread over the frames
-            (looked_at if is_turn or self._is_in_doubt(item) else others).append(item)
-        self._look_at(looked_at, others, now, now.seconds_since(last))
+        seconds = now.seconds_since(last)
+        turns = self._turns(items, now.frame.stamp_ns, seconds, every_s)
+        looked_at = [item for item in items if id(item) in turns]
+        others = [item for item in items if id(item) not in turns]
+        self._look_at(looked_at, others, now, seconds)
         for item in others:
             item.track = dataclasses.replace(item.track, stamp_ns=now.frame.stamp_ns)
         return items
 
+    def _turns(self, items: list[_Living], stamp_ns: int, seconds: float, every_s: float) -> set[int]:
+        """The tracks to look at, by `id`: those in doubt, and a frame's share of the others, longest waiting first.
+
+        Tracks that began together would otherwise be looked at in one frame, which would be late.
+        """
+        doubtful = {id(item) for item in items if self._is_in_doubt(item)}
+        latest_ns = stamp_ns - round((every_s - seconds / 2) * SECOND_NS)  # in the frame nearest to its time
+        due = [item for item in items if id(item) not in doubtful and item.looked_at_ns <= latest_ns]
+        share = math.ceil(len(items) * seconds / every_s - _ROUNDING) if every_s > 0 else len(items)
+        due.sort(key=lambda item: item.looked_at_ns)
+        return doubtful | {id(item) for item in due[:share]}
+
     def _is_in_doubt(self, item: _Living) -> bool:
         """Whether a track is to be looked at whatever flow says."""
         is_tentative = item.track.state is TrackState.TENTATIVE
-        return is_tentative or not item.carried or item.misses > 0 or item.rival is not None
+        return is_tentative or not item.carried or item.thinned or item.misses > 0 or item.rival is not None
 
     def _carry(self, items: list[_Living], before: Moment, after: Moment) -> None:
         """To where the image shows that they have moved, else to where they should be, in the camera as it is then."""
@@ -273,6 +285,7 @@ class Tracker:
         for item, way, there, belief in zip(items, expected, carried, moved, strict=True):
             if there is not None:
                 self._move(item, way, there, seconds)
+            item.thinned = there is not None and there.share < self._config.flow.doubt_share
             item.belief, item.carried, item.points = belief, there is not None, None if there is None else there.points
             if item.rival is not None:
                 rival_way = expect([item.rival], [item.velocity], seconds, config)
@@ -296,6 +309,7 @@ class Tracker:
     def _look_at(self, items: list[_Living], others: list[_Living], now: Moment, seconds: float) -> None:
         """What the network says of tracks, and of their rivals."""
         for item in items:
+            item.looked_at_ns = now.frame.stamp_ns
             if item.carried:
                 item.belief = item.belief.faded(self._config.memory)
         rivals = [item for item in items if item.rival is not None and _in_front(item.rival)]
@@ -510,7 +524,7 @@ class Tracker:
         for _ in range(_STEPS):
             before, *ahead = arriving.trail.moments
             moment = ahead[0] if ahead else before
-            arriving.items = self._follow(arriving.items, before, moment, look_every=1)
+            arriving.items = self._follow(arriving.items, before, moment, every_s=0.0)
             arriving.trail.moments = ahead
             if len(ahead) <= 1:
                 self._arriving = None
