@@ -29,7 +29,8 @@ def annotated(seed, with_depth=True):
         GroundTruthObject("can", pose, np.array([0.06, 0.06, 0.12]), ignore=True),
     )
     rgb = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    return AnnotatedFrame(Frame(rgb, CAMERA, depth, stamp_ns=seed * 10**8), objects, "any name")
+    there = pose.inverse() if with_depth else None
+    return AnnotatedFrame(Frame(rgb, CAMERA, depth, stamp_ns=seed * 10**8), objects, "any name", there)
 
 
 @pytest.fixture
@@ -63,6 +64,8 @@ def test_what_is_written_is_read(scene):
             assert np.allclose(mine.size_m, other.size_m)
     assert np.allclose(read[0].frame.depth, annotated(1).frame.depth, atol=1e-6)
     assert read[1].frame.depth is None
+    assert torch.allclose(read[0].world_from_camera.matrix(), annotated(1).world_from_camera.matrix())
+    assert read[1].world_from_camera is None
 
 
 def test_a_scene_is_a_sequence(scene):

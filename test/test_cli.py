@@ -38,6 +38,7 @@ class ScriptedEstimator:
     def __init__(self):
         self.loaded_with = None
         self.frames = []
+        self.places = []  # where the tracker was told that the camera was
 
     def load(self, categories, method, device, model, config):
         self.loaded_with = (categories, method, device, model, config)
@@ -54,7 +55,8 @@ class ScriptedTracker:
     def __init__(self, estimator, config):
         self.estimator, self.config = estimator, config
 
-    def update(self, frame):
+    def update(self, frame, world_from_camera=None):
+        self.estimator.places.append(world_from_camera)
         estimates = self.estimator.estimate(frame)
         return [Track(7, TrackState.CONFIRMED, item, frame.stamp_ns) for item in estimates]
 
@@ -206,6 +208,21 @@ def test_evaluate_sequence_tells_what_the_tracks_hold(run, estimator, tmp_path):
     assert json.loads((tmp_path / "out" / "sequence.json").read_text())["frames"] == 2
     assert (tmp_path / "out" / "overlay.mp4").stat().st_size > 0
     assert [frame.depth for frame in estimator.frames] == [None, None]
+
+
+def test_evaluate_sequence_tells_the_tracker_where_the_camera_was_if_wished(run, estimator, tmp_path):
+    mug = GroundTruthObject("mug", POSE, MUG.size_m, visible_fraction=1.0, track_id=3)
+    frame = Frame(np.full((48, 64, 3), 90, dtype=np.uint8), CAMERA)
+    there = SE3(torch.eye(3).double(), torch.tensor([0.1, 0.2, 0.3]).double())
+    write_scene(tmp_path / "sequence", [AnnotatedFrame(frame, (mug,), "", there)] * 2)
+    assert run("evaluate-sequence", tmp_path / "sequence")[0] == 0
+    assert estimator.places == [None, None]
+    assert run("evaluate-sequence", tmp_path / "sequence", "--camera-motion")[0] == 0
+    assert all(place.translation.tolist() == pytest.approx([0.1, 0.2, 0.3]) for place in estimator.places[2:])
+    write_scene(tmp_path / "unknown", [AnnotatedFrame(frame, (mug,), "")] * 2)
+    status, _, err = run("evaluate-sequence", tmp_path / "unknown", "--camera-motion")
+    assert status != 0
+    assert "cam_R_w2c" in err
 
 
 def test_evaluate_sequence_shows_what_happens_to_sequences(run, estimator, tmp_path):

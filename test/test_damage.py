@@ -93,7 +93,7 @@ def sequence(count, with_depth=True):
     rgb[40:80, 60:100] = (255, 0, 0)
     depth = np.where(rgb[..., 0] > 0, 0.45, 1.0).astype(np.float32)
     return [
-        AnnotatedFrame(Frame(rgb, CAMERA, depth if with_depth else None, k * 10**8), (thing,), str(k))
+        AnnotatedFrame(Frame(rgb, CAMERA, depth if with_depth else None, k * 10**8), (thing,), str(k), pose.inverse())
         for k in range(count)
     ]
 
@@ -149,6 +149,8 @@ def test_a_jump_moves_image_depth_and_truth_alike():
     assert middle_px(after.frame) - middle_px(before.frame) == pytest.approx(4, abs=0.5)
     shift = CAMERA.project(after.objects[0].camera_from_object.translation)[0] - CAMERA.cx
     assert float(shift) == pytest.approx(4.0)
+    worlds = [(item.world_from_camera @ item.objects[0].camera_from_object).translation for item in (before, after)]
+    assert worlds[0].tolist() == pytest.approx(worlds[1].tolist())
     seen = after.frame.depth[60, 80:86]
     assert seen == pytest.approx(float(after.objects[0].camera_from_object.translation[2]), rel=0.02)
     assert [int(middle_px(item.frame)) for item in jumping(4.0, 2).apply(sequence(4))] == [79, 79, 83, 83]

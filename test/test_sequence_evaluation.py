@@ -46,7 +46,7 @@ def run(
         for k, objects in enumerate(truth)
     ]
     answers = iter(published)
-    evaluation = evaluate_sequence(lambda frame: list(next(answers)), frames, only_annotated=only_annotated)
+    evaluation = evaluate_sequence(lambda frame, there: list(next(answers)), frames, only_annotated=only_annotated)
     return summarise_sequence(evaluation)
 
 

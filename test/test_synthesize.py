@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from torch.testing import assert_close
 
 pytest.importorskip("embreex", reason="the ray tracer is not available on this platform")
 
@@ -95,6 +97,16 @@ def test_a_sequence_keeps_its_objects_and_its_rhythm() -> None:
     assert seen[0] & seen[1] & seen[2]
     first, second = (item.objects[0].camera_from_object.translation for item in items[:2])
     assert 0 < (first - second).norm() < 0.1
+
+
+def test_a_sequence_says_where_its_camera_was() -> None:
+    """Its objects are at rest."""
+    places = {}
+    for item in itertools.islice(synthesize_sequence(10, 10.0, 2, SMALL), 3):
+        assert item.world_from_camera is not None
+        for target in item.objects:
+            place = (item.world_from_camera @ target.camera_from_object.to(torch.float64)).translation
+            assert_close(place, places.setdefault(target.track_id, place), atol=1e-5, rtol=0)
 
 
 def test_the_command_writes_a_scene_and_a_bag(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from category_pose_ros.evaluation.sequence import (
     summarise_sequence,
 )
 from category_pose_ros.evaluation.sequence import evaluate_sequence as run_evaluation
+from category_pose_ros.geometry import SE3
 from category_pose_ros.visualization.overlay import draw_overlay
 from category_pose_ros.visualization.video import write_video
 
@@ -39,6 +40,7 @@ _FPS = 10.0
 @click.option("--no-depth", is_flag=True, help="Do not show the tracker the depth images.")
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Use each n-th image alone.")
 @click.option("--only-annotated", is_flag=True, help="Do not judge images without annotations.")
+@click.option("--camera-motion", is_flag=True, help="Tell the tracker where the camera was, as TF would.")
 @click.option("--damage", is_flag=True, help="Again for each of several things that happen to sequences.")
 @click.option("--output", type=FOLDER, help="Write sequence.json and overlay.mp4 into this folder.")
 def evaluate_sequence(
@@ -46,6 +48,7 @@ def evaluate_sequence(
     no_depth: bool,
     every: int,
     only_annotated: bool,
+    camera_motion: bool,
     damage: bool,
     output: Path | None,
     **choice: Any,
@@ -69,7 +72,8 @@ def evaluate_sequence(
         frames: Iterable[AnnotatedFrame], shown: list[tuple[Frame, list[Track]]] | None = None
     ) -> SequenceSummary:
         update = _tracker(estimator, chosen, shown)
-        return summarise_sequence(run_evaluation(update, frames, chosen.categories, only_annotated))
+        evaluation = run_evaluation(update, frames, chosen.categories, only_annotated, camera_motion)
+        return summarise_sequence(evaluation)
 
     shown: list[tuple[Frame, list[Track]]] = []
     with about("DATASET"):
@@ -93,12 +97,12 @@ def evaluate_sequence(
 
 def _tracker(
     estimator: PoseEstimator, chosen: EstimatorChoice, shown: list[tuple[Frame, list[Track]]] | None
-) -> Callable[[Frame], list[Track]]:
+) -> Callable[[Frame, SE3 | None], list[Track]]:
     """A fresh tracker; what it publishes goes into `shown`."""
     tracker = Tracker(estimator, chosen.settings.tracker)
 
-    def update(frame: Frame) -> list[Track]:
-        tracks = tracker.update(frame)
+    def update(frame: Frame, world_from_camera: SE3 | None) -> list[Track]:
+        tracks = tracker.update(frame, world_from_camera)
         if shown is not None:
             shown.append((frame, tracks))
         return tracks

@@ -46,11 +46,16 @@ class GroundTruthObject:
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedFrame:
-    """A frame, what is in it, and the name under which reports speak of it."""
+    """A frame, what is in it, and the name under which reports speak of it.
+
+    Attributes:
+        world_from_camera: where the camera was, float64, batch shape (); None where unknown.
+    """
 
     frame: Frame
     objects: tuple[GroundTruthObject, ...]
     name: str
+    world_from_camera: SE3 | None = None
 
 
 def with_masks(frames: Iterable[AnnotatedFrame]) -> Iterator[AnnotatedFrame]:

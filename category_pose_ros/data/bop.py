@@ -2,10 +2,10 @@
 
 Layout: `rgb/000000.(png|jpg)`, `depth/000000.png` where there is depth, `mask_visib/000000_000000.png`
 (image and object) where there are masks of what is visible, `scene_camera.json`, `scene_gt.json`,
-`scene_gt_info.json`. Beyond BOP (Hodan et al., ECCV 2018) every object carries
-its `category` and `size_m`, in sequences its `track_id`, and its `symmetry` where it is not the
-category's (a mug whose handle is hidden); an object with `"ignore": true` is neither a hit nor a miss.
-Files hold millimetres, records hold metres.
+`scene_gt_info.json`. Where the camera was, if it is known, are `cam_R_w2c` and `cam_t_w2c` of the camera.
+Beyond BOP (Hodan et al., ECCV 2018) every object carries its `category` and `size_m`, in sequences its
+`track_id`, and its `symmetry` where it is not the category's (a mug whose handle is hidden); an object with
+`"ignore": true` is neither a hit nor a miss. Files hold millimetres, records hold metres.
 """
 
 from __future__ import annotations
@@ -62,9 +62,10 @@ class BopScene(FrameList):
         try:
             depth = None if depth_units is None else depth_units * np.float32(float(entry["depth_scale"]) / 1000.0)
             frame = Frame(rgb, _camera(entry, rgb.shape[1], rgb.shape[0]), depth, int(entry.get("stamp_ns", 0)))
+            world_from_camera = _pose(entry, "w2c").inverse() if "cam_R_w2c" in entry else None
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{camera_path}: image {key}: {_describe(error)}") from error
-        return AnnotatedFrame(frame, tuple(self._with_masks(image_id)), name)
+        return AnnotatedFrame(frame, tuple(self._with_masks(image_id)), name, world_from_camera)
 
     def _with_masks(self, image_id: int) -> Iterator[GroundTruthObject]:
         for number, item in enumerate(self.objects(image_id)):
@@ -132,12 +133,16 @@ def _array(entry: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> npt.N
     return value.reshape(shape)
 
 
-def _ground_truth_object(entry: Mapping[str, Any], info: Mapping[str, Any]) -> GroundTruthObject:
-    rotation = _array(entry, "cam_R_m2c", (3, 3))
+def _pose(entry: Mapping[str, Any], name: str) -> SE3:
+    """`m2c`, of a model in the camera, or `w2c`, of the world."""
+    rotation = _array(entry, f"cam_R_{name}", (3, 3))
     is_rotation = np.abs(rotation @ rotation.T - np.eye(3)).max() < _ROTATION_TOLERANCE
     if not is_rotation or np.linalg.det(rotation) < 0:
-        raise ValueError(f"cam_R_m2c: expected a rotation matrix, got {entry['cam_R_m2c']}")
-    translation = _array(entry, "cam_t_m2c", (3,)) / 1000.0
+        raise ValueError(f"cam_R_{name}: expected a rotation matrix, got {entry[f'cam_R_{name}']}")
+    return SE3(torch.from_numpy(rotation), torch.from_numpy(_array(entry, f"cam_t_{name}", (3,)) / 1000.0))
+
+
+def _ground_truth_object(entry: Mapping[str, Any], info: Mapping[str, Any]) -> GroundTruthObject:
     size_m = _array(entry, "size_m", (3,))
     if (size_m <= 0).any():
         raise ValueError(f"size_m: expected positive metres, got {entry['size_m']}")
@@ -145,7 +150,7 @@ def _ground_truth_object(entry: Mapping[str, Any], info: Mapping[str, Any]) -> G
     symmetry = entry.get("symmetry")
     return GroundTruthObject(
         category=str(entry["category"]),
-        camera_from_object=SE3(torch.from_numpy(rotation), torch.from_numpy(translation)),
+        camera_from_object=_pose(entry, "m2c"),
         size_m=size_m,
         ignore=bool(entry.get("ignore", False)),
         visible_fraction=None if visible is None else float(visible),

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
+from category_pose_ros.geometry import SE3
 
 
 def write_scene(path: Path, frames: Iterable[AnnotatedFrame], image_suffix: str = ".png") -> int:
@@ -33,6 +34,7 @@ def write_scene(path: Path, frames: Iterable[AnnotatedFrame], image_suffix: str 
     info: dict[str, Any] = {}
     for image_id, annotated in enumerate(frames):
         key, stem, frame = str(image_id), f"{image_id:06d}", annotated.frame
+        there = annotated.world_from_camera
         if frame.camera.is_distorted:
             raise ValueError(f"frames: expected undistorted images, got distortion in {annotated.name}")
         _write_image(path / "rgb" / f"{stem}{image_suffix}", cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR))
@@ -46,6 +48,7 @@ def write_scene(path: Path, frames: Iterable[AnnotatedFrame], image_suffix: str 
             "cam_K": frame.camera.matrix().ravel().tolist(),
             "depth_scale": 1.0,
             "stamp_ns": frame.stamp_ns,
+            **({} if there is None else _pose_entry(there.inverse(), "w2c")),
         }
         ground_truth[key] = [_gt_entry(item) for item in annotated.objects]
         info[key] = [_info_entry(item) for item in annotated.objects]
@@ -62,17 +65,22 @@ def _write_image(path: Path, image: npt.NDArray[Any]) -> None:
 
 
 def _gt_entry(item: GroundTruthObject) -> dict[str, Any]:
-    pose = item.camera_from_object
     identity = {} if item.track_id is None else {"track_id": item.track_id}
     symmetry = {} if item.symmetry is None else {"symmetry": item.symmetry.value}
     return {
         **identity,
         **symmetry,
         "category": item.category,
-        "cam_R_m2c": pose.rotation.double().flatten().tolist(),
-        "cam_t_m2c": (pose.translation.double() * 1000.0).tolist(),
+        **_pose_entry(item.camera_from_object, "m2c"),
         "size_m": item.size_m.tolist(),
         "ignore": item.ignore,
+    }
+
+
+def _pose_entry(pose: SE3, name: str) -> dict[str, list[float]]:
+    return {
+        f"cam_R_{name}": pose.rotation.double().flatten().tolist(),
+        f"cam_t_{name}": (pose.translation.double() * 1000.0).tolist(),
     }
 
 

@@ -254,4 +254,6 @@ def _turned(item: AnnotatedFrame, pixels: float) -> AnnotatedFrame:
     objects = tuple(
         dataclasses.replace(thing, camera_from_object=pose @ thing.camera_from_object) for thing in item.objects
     )
-    return dataclasses.replace(item, frame=dataclasses.replace(frame, rgb=rgb, depth=depth), objects=objects)
+    there = None if item.world_from_camera is None else item.world_from_camera @ pose.inverse()
+    frame = dataclasses.replace(frame, rgb=rgb, depth=depth)
+    return dataclasses.replace(item, frame=frame, objects=objects, world_from_camera=there)

@@ -119,7 +119,9 @@ def synthesize_sequence(
         rendering = scene.render(config.camera(), view, background, rng, supersampling=1.5)
         noisy = np.clip(rendering.rgb + exposure.normal(0, 1.5, rendering.rgb.shape), 0, 255).astype(np.uint8)
         stamp_ns = round(number * SECOND_NS / rate_hz)
-        yield _annotated(noisy, rendering, scene, view, config, f"{number:06d}", stamp_ns)
+        there = view.to(torch.float64).inverse()
+        annotated = _annotated(noisy, rendering, scene, view, config, f"{number:06d}", stamp_ns)
+        yield dataclasses.replace(annotated, world_from_camera=there)
 
 
 def _populated(rng: Rng, source: TextureSource, config: SynthesisConfig) -> Scene:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -36,18 +37,25 @@ class CropConfig:
         minimum=0.0,
         maximum=1.0,
     )
-    mirror: bool = setting(True, "The last crop of each candidate is also read mirrored, as a second opinion.")
+    mirror: bool = setting(True, "The last crop of each object is also read mirrored, as a second opinion.")
 
     def __post_init__(self) -> None:
         validate(self)
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """A crop, the camera of its cells, and what the network says about them, without a batch."""
+class Crop:
+    """A part of an image, and the camera of its cells."""
 
-    crop: images.Image
+    image: images.Image
     cells: Camera
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A crop and what the network says about it, without a batch."""
+
+    crop: Crop
     said: FeatureMap
 
 
@@ -75,60 +83,57 @@ class CropReader:
 
     def aim(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> dict[Candidate, Look | None]:
         """The candidates where the cells of a crop around each see them; with the crop, where it would be the same."""
-        looks, categories = self._looks(image, camera, candidates), [candidate.category for candidate in candidates]
-        features, cells = _batch(looks), [look.cells for look in looks]
+        crops = [self._crop(image, camera, candidate) for candidate in candidates]
+        categories, cells = [candidate.category for candidate in candidates], [crop.cells for crop in crops]
+        features = self._network([crop.image for crop in crops])
         votes = gather_votes(features, self._posterior, categories, cells, camera, self._correspondence)
         aimed: dict[Candidate, Look | None] = {}
-        for candidate, found, look in zip(candidates, votes, looks, strict=True):
+        for candidate, found, crop, said in zip(candidates, votes, crops, features.each(), strict=True):
             moved = _sharpened(candidate, found, camera)
             if self._stays(candidate, moved):
-                aimed[dataclasses.replace(candidate, votes=moved.votes)] = look
+                aimed[dataclasses.replace(candidate, votes=moved.votes)] = Look(crop, said)
             else:
                 aimed[moved] = None
         return aimed
 
-    def read(self, image: images.Image, camera: Camera, candidates: list[Candidate]) -> list[Evidence]:
-        """What a crop around each candidate says about it."""
-        return self._evidence(self._looks(image, camera, candidates), None, candidates, camera)
-
-    def read_twice(self, image: images.Image, camera: Camera, aimed: Mapping[Candidate, Look | None]) -> list[Evidence]:
-        """The same of each crop and, if wished, its mirror image; crops that there are already are not taken again."""
-        fresh = iter(self._looks(image, camera, [item for item, look in aimed.items() if look is None]))
-        looks, mirrored = [look or next(fresh) for look in aimed.values()], None
-        if self._config.mirror:
-            mirrored = self._network([np.ascontiguousarray(look.crop[:, ::-1]) for look in looks])
-        return self._evidence(looks, mirrored, list(aimed), camera)
-
-    def _evidence(
-        self, looks: list[Look], mirrored: FeatureMap | None, candidates: list[Candidate], camera: Camera
+    def read(
+        self,
+        image: images.Image,
+        camera: Camera,
+        candidates: Sequence[Candidate],
+        taken: Mapping[Candidate, Look | None] = MappingProxyType({}),
     ) -> list[Evidence]:
-        categories, cells = [candidate.category for candidate in candidates], [look.cells for look in looks]
-        return gather_evidence(
-            _batch(looks), self._posterior, categories, cells, camera, self._correspondence, mirrored
-        )
+        """What a crop around each candidate, and its mirror image if wished, says about it.
 
-    def _looks(self, image: images.Image, camera: Camera, candidates: Sequence[Candidate]) -> list[Look]:
-        """One at every candidate."""
+        Args:
+            taken: crops that there are already.
+        """
         if not candidates:
             return []
-        config = self._config
-        crops, cells = [], []
-        for candidate in candidates:
-            side = candidate.diagonal_px * config.side_px / config.diagonal_px
-            patch, patch_camera = images.square_crop(image, camera, (candidate.u, candidate.v), side, config.side_px)
-            crops.append(patch)
-            cells.append(images.cell_camera(patch_camera))
-        return list(map(Look, crops, cells, self._network(crops).each()))
+        looks = [taken.get(candidate) for candidate in candidates]
+        crops = [
+            self._crop(image, camera, candidate) if look is None else look.crop
+            for candidate, look in zip(candidates, looks, strict=True)
+        ]
+        pictures = [crop.image for crop, look in zip(crops, looks, strict=True) if look is None]
+        if self._config.mirror:
+            pictures += [np.ascontiguousarray(crop.image[:, ::-1]) for crop in crops]
+        said = iter(self._network(pictures).each() if pictures else [])
+        features = FeatureMap.stack([next(said) if look is None else look.said for look in looks])
+        mirrored = FeatureMap.stack(list(said)) if self._config.mirror else None
+        categories, cells = [candidate.category for candidate in candidates], [crop.cells for crop in crops]
+        return gather_evidence(features, self._posterior, categories, cells, camera, self._correspondence, mirrored)
+
+    def _crop(self, image: images.Image, camera: Camera, candidate: Candidate) -> Crop:
+        side_px, side = self._config.side_px, candidate.diagonal_px * self._config.side_px / self._config.diagonal_px
+        patch, patch_camera = images.square_crop(image, camera, (candidate.u, candidate.v), side, side_px)
+        return Crop(patch, images.cell_camera(patch_camera))
 
     def _stays(self, before: Candidate, after: Candidate) -> bool:
         """Whether a crop around a candidate would be nearly the same."""
         moved = math.hypot(after.u - before.u, after.v - before.v) / before.diagonal_px
         resized = abs(math.log(after.diagonal_px / before.diagonal_px))
         return max(moved, resized) < self._config.stays
-
-
-def _batch(looks: list[Look]) -> FeatureMap:
-    return FeatureMap.stack([look.said for look in looks])
 
 
 def _sharpened(candidate: Candidate, found: Votes, camera: Camera) -> Candidate:

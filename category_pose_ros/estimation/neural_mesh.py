@@ -232,7 +232,7 @@ class NeuralMeshMethod:
         largest = self._config.detection.largest_share * math.hypot(camera.width, camera.height)
         candidates = [item for item in candidates if item.diagonal_px <= largest]
         for group in _groups(candidates):
-            evidence = self._reader.read_twice(image, camera, {item: seen[item] for item in group})
+            evidence = self._reader.read(image, camera, group, seen)
             yield
             answers += self._answers(camera, scene, group, evidence)
             yield
@@ -246,7 +246,7 @@ class NeuralMeshMethod:
         """What a crop around the place of each belief says about it."""
         image, camera = images.rectify(frame)
         candidates = [self._where(belief, camera) for belief in beliefs]
-        return self._reader.read(image, camera, candidates) if candidates else []
+        return self._reader.read(image, camera, candidates)
 
     @torch.inference_mode()
     def follow(

@@ -25,6 +25,7 @@ from category_pose_ros.evaluation.calibration import (
 from category_pose_ros.evaluation.evaluate import PoseErrors, pose_errors
 from category_pose_ros.evaluation.matching import match
 from category_pose_ros.evaluation.report import aligned
+from category_pose_ros.geometry import SE3
 from category_pose_ros.records import Frame, Track
 
 FALSE_ROTATION_DEG = 30.0
@@ -84,27 +85,31 @@ class SequenceEvaluation:
 
 
 def evaluate_sequence(
-    update: Callable[[Frame], Sequence[Track]],
+    update: Callable[[Frame, SE3 | None], Sequence[Track]],
     frames: Iterable[AnnotatedFrame],
     categories: Collection[str] = (),
     only_annotated: bool = False,
+    camera_motion: bool = False,
 ) -> SequenceEvaluation:
     """Run a tracker over a sequence and compare.
 
     Args:
-        update: the tracker's; called once per frame, in order.
+        update: the tracker's; called once per frame, in order, with where the camera was.
         frames: of one camera, with `track_id` for every object.
         categories: only objects and tracks of these count; empty: all.
         only_annotated: frames without any annotated object are tracked but not judged: of them it is not
             known what they show. Otherwise every track in them is a false claim.
+        camera_motion: the tracker is told where the camera was, as TF tells a robot; otherwise it is not.
 
     Raises:
-        ValueError: an object without track_id.
+        ValueError: an object without track_id, or a frame that does not say where its camera was and should.
     """
     result = SequenceEvaluation()
     for annotated in frames:
+        if camera_motion and annotated.world_from_camera is None:
+            raise ValueError(f"frames: expected the pose of the camera (cam_R_w2c), got none in {annotated.name}")
         begin = time.perf_counter()
-        tracks = update(annotated.frame)
+        tracks = update(annotated.frame, annotated.world_from_camera if camera_motion else None)
         result.seconds.append(time.perf_counter() - begin)
         if only_annotated and not annotated.objects:
             continue

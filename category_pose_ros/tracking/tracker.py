@@ -25,6 +25,7 @@ from category_pose_ros.records import SECOND_NS, Frame, ObjectEstimate, Track, T
 from category_pose_ros.tracking.association import apparent_diagonal, associate, distance
 from category_pose_ros.tracking.flow import Carried, Flow, FlowConfig, Points
 from category_pose_ros.tracking.motion import Motion, MotionConfig, Velocity, expect, gone
+from category_pose_ros.tracking.parallax import Parallax, ParallaxConfig, at_distance, looked
 from category_pose_ros.tracking.trail import Moment, Trail
 
 _PIECE_S = 0.03  # about what a piece of a search takes on a CPU
@@ -96,6 +97,7 @@ class TrackerConfig:
     flow: FlowConfig = section(FlowConfig)
     loss: LossConfig = section(LossConfig)
     motion: MotionConfig = section(MotionConfig)
+    parallax: ParallaxConfig = section(ParallaxConfig)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -128,6 +130,7 @@ class _Living:
     sightings: int = 0
     misses: int = 0
     rival: Belief | None = None
+    parallax: Parallax = field(default_factory=Parallax.nothing)
     points: Points | None = None  # of its surface, as the last frame shows them
     anchored: bool = True  # whether they are on the object as the latest look saw it
     carried: bool = False  # whether they brought it to the last frame
@@ -270,6 +273,7 @@ class Tracker:
         for item in items:
             if not item.anchored:
                 item.points, item.anchored = self._flow.seed(before.view, item.belief), True
+            item.parallax = Parallax.nothing() if motion is None else item.parallax.seen_from(motion)
             if motion is not None:
                 item.belief, item.velocity = item.belief.seen_from(motion), item.velocity.seen_from(motion)
                 item.seen_at = motion @ item.seen_at.to(torch.float64)
@@ -308,10 +312,14 @@ class Tracker:
 
     def _look_at(self, items: list[_Living], others: list[_Living], now: Moment, seconds: float) -> None:
         """What the network says of tracks, and of their rivals."""
+        is_flat = now.frame.depth is None and now.world_from_camera is not None
         for item in items:
             item.looked_at_ns = now.frame.stamp_ns
             if item.carried:
                 item.belief = item.belief.faded(self._config.memory)
+            if is_flat:
+                told = at_distance(item.belief, item.parallax, self._config.memory, self._config.parallax)
+                item.belief, item.parallax = told
         rivals = [item for item in items if item.rival is not None and _in_front(item.rival)]
         beliefs = [item.belief for item in items] + [item.rival for item in rivals if item.rival is not None]
         priors = [item.prior for item in items] + [1.0] * len(rivals)
@@ -325,6 +333,8 @@ class Tracker:
         for item, sighting in zip(items, sightings[: len(items)], strict=True):
             item.rival = None
             self._judge(item, sighting, now.frame.stamp_ns, seconds)
+            if is_flat and item.misses == 0:
+                item.parallax = looked(item.parallax, item.belief, self._config.parallax)
 
     def _judge(self, item: _Living, sighting: Sighting, stamp_ns: int, seconds: float) -> None:
         """Believe what was seen, or count a miss."""
