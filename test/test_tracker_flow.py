@@ -91,6 +91,21 @@ def test_looks_at_several_tracks_are_spread_over_the_frames() -> None:
     assert len(world.follows) >= len(times) - 2
 
 
+def test_looks_are_an_even_stream_though_all_tracks_began_together() -> None:
+    class Timed(World):
+        def follow(self, frame, beliefs, prior, others=()):  # type: ignore[no-untyped-def]
+            stamps_ns.append(frame.stamp_ns)
+            return super().follow(frame, beliefs, prior, others)
+
+    stamps_ns: list[int] = []
+    world = Timed([Thing(beside(x), "camera") for x in (-0.11, 0.0, 0.11)])
+    seen_by(world, every(1 / 30, 2.0), TrackerConfig(look_every_s=0.3, search_every_s=100.0))
+    late = [stamp_ns for stamp_ns in stamps_ns if stamp_ns > 0.5 * SECOND_NS]
+    apart_s = np.diff(late) / SECOND_NS
+    assert world.follows[-len(late) :] == [1] * len(late)
+    assert apart_s == pytest.approx(np.full(len(apart_s), 0.1), abs=0.035)
+
+
 def test_a_look_that_does_not_see_a_track_is_believed_though_flow_carries_it() -> None:
     world = World([Thing(weaving, "camera", visible=lambda time: float(time < 0.5))])
     times = every(1 / 30, 1.0)

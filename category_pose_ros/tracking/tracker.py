@@ -30,7 +30,7 @@ from category_pose_ros.tracking.trail import Moment, Trail
 
 _PIECE_S = 0.03  # about what a piece of a search takes on a CPU
 _FEW_S = 0.5  # frames so far apart are searched each
-_ROUNDING = 1e-6  # of a stamp, in frames
+_ROUNDING = 1e-6  # of stamps, in looks
 _STEPS = 2  # frames through which what a search found is followed in place of one piece
 _ALIKE = 0.1  # greatest difference in apparent size and place of what is seen alike, in diagonals
 
@@ -169,6 +169,7 @@ class Tracker:
         self._flow = Flow(config.flow)
         self._living: list[_Living] = []
         self._next_id = 1
+        self._credit = 0.0  # looks at tracks whose turn it is that frames have not used
         self._last: Moment | None = None
         self._searching: _Searching | None = None
         self._arriving: _Arriving | None = None
@@ -251,16 +252,22 @@ class Tracker:
         return items
 
     def _turns(self, items: list[_Living], stamp_ns: int, seconds: float, every_s: float) -> set[int]:
-        """The tracks to look at, by `id`: those in doubt, and a frame's share of the others, longest waiting first.
+        """The tracks to look at, by `id`: those in doubt, and others whose time has come, longest waiting first.
 
-        Tracks that began together would otherwise be looked at in one frame, which would be late.
+        Of these as many as make an even stream: tracks that began together would otherwise be looked at in
+        one frame, which would be late.
         """
+        if every_s == 0:
+            return {id(item) for item in items}
         doubtful = {id(item) for item in items if self._is_in_doubt(item)}
         latest_ns = stamp_ns - round((every_s - seconds / 2) * SECOND_NS)  # in the frame nearest to its time
         due = [item for item in items if id(item) not in doubtful and item.looked_at_ns <= latest_ns]
-        share = math.ceil(len(items) * seconds / every_s - _ROUNDING) if every_s > 0 else len(items)
         due.sort(key=lambda item: item.looked_at_ns)
-        return doubtful | {id(item) for item in due[:share]}
+        share = len(items) * seconds / every_s
+        self._credit = min(self._credit + share, math.ceil(share - _ROUNDING))
+        taken = due[: int(self._credit + _ROUNDING)]
+        self._credit -= len(taken)
+        return doubtful | {id(item) for item in taken}
 
     def _is_in_doubt(self, item: _Living) -> bool:
         """Whether a track is to be looked at whatever flow says."""
@@ -312,12 +319,12 @@ class Tracker:
 
     def _look_at(self, items: list[_Living], others: list[_Living], now: Moment, seconds: float) -> None:
         """What the network says of tracks, and of their rivals."""
-        is_flat = now.frame.depth is None and now.world_from_camera is not None
+        by_parallax = now.frame.depth is None and now.world_from_camera is not None
         for item in items:
             item.looked_at_ns = now.frame.stamp_ns
             if item.carried:
                 item.belief = item.belief.faded(self._config.memory)
-            if is_flat:
+            if by_parallax:
                 told = at_distance(item.belief, item.parallax, self._config.memory, self._config.parallax)
                 item.belief, item.parallax = told
         rivals = [item for item in items if item.rival is not None and _in_front(item.rival)]
@@ -333,7 +340,7 @@ class Tracker:
         for item, sighting in zip(items, sightings[: len(items)], strict=True):
             item.rival = None
             self._judge(item, sighting, now.frame.stamp_ns, seconds)
-            if is_flat and item.misses == 0:
+            if by_parallax and item.misses == 0:
                 item.parallax = looked(item.parallax, item.belief, self._config.parallax)
 
     def _judge(self, item: _Living, sighting: Sighting, stamp_ns: int, seconds: float) -> None:
