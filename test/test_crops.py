@@ -76,9 +76,9 @@ def test_a_crop_that_is_right_already_is_read_without_another_look() -> None:
     assert [look is None for look in aimed.values()] == [False, True]
     assert next(iter(aimed)).u == candidate(POSES[0]).u
     assert reader.pictures == 2
-    first, second = reader.reader.read(FRAME.rgb, CAMERA, list(aimed), aimed)
+    first, second = reader.reader.read(FRAME.rgb, CAMERA, list(aimed), twice=True, taken=aimed)
     assert reader.pictures == 2 + 1 + 2  # the one that moved, and both mirrored
-    again = reader.reader.read(FRAME.rgb, CAMERA, list(aimed))
+    again = reader.reader.read(FRAME.rgb, CAMERA, list(aimed), twice=True)
     assert reader.pictures == 5 + 2 + 2
     alike(first, again[0])
     alike(second, again[1])
@@ -87,7 +87,7 @@ def test_a_crop_that_is_right_already_is_read_without_another_look() -> None:
 def test_without_mirror_what_is_seen_costs_nothing() -> None:
     reader = Reader(stays=0.3, mirror=False)
     aimed = reader.reader.aim(FRAME.rgb, CAMERA, [candidate(POSES[0])])
-    (found,) = reader.reader.read(FRAME.rgb, CAMERA, list(aimed), aimed)
+    (found,) = reader.reader.read(FRAME.rgb, CAMERA, list(aimed), twice=True, taken=aimed)
     assert reader.pictures == 1
     alike(found, reader.reader.read(FRAME.rgb, CAMERA, list(aimed))[0])
 

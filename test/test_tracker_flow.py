@@ -77,9 +77,15 @@ def test_each_frame_is_looked_at_where_that_is_wished() -> None:
 @pytest.mark.parametrize("rate_hz", [10, 15, 30])
 def test_looks_are_as_frequent_whatever_the_rate_of_the_camera(rate_hz: int) -> None:
     world = World([Thing(beside(x), "camera") for x in (-0.11, 0.0, 0.11)])
-    tracks = seen_by(world, every(1 / rate_hz, 3.0), TrackerConfig(look_every_s=0.2, search_every_s=100.0))
+    tracks = seen_by(world, every(1 / rate_hz, 3.0), TrackerConfig(look_every_s=0.3, search_every_s=100.0))
     assert all(sorted(found) == [1, 2, 3] for found in tracks[3:])
-    assert sum(world.follows) == pytest.approx(3 * 3.0 / 0.2, abs=6)
+    assert sum(world.follows) == pytest.approx(3 * 3.0 / 0.3, abs=6)
+
+
+def test_no_more_than_a_third_of_the_tracks_is_looked_at_where_frames_are_late() -> None:
+    world = World([Thing(lambda time, x=x: (x, 0.0, 0.5), "camera") for x in (-0.11, 0.0, 0.11)])  # type: ignore[misc]
+    seen_by(world, every(0.2, 4.0), TrackerConfig(search_every_s=100.0))
+    assert set(world.follows[-12:]) == {1}
 
 
 def test_looks_at_several_tracks_are_spread_over_the_frames() -> None:

@@ -37,7 +37,7 @@ class CropConfig:
         minimum=0.0,
         maximum=1.0,
     )
-    mirror: bool = setting(True, "The last crop of each object is also read mirrored, as a second opinion.")
+    mirror: bool = setting(True, "Searches also read the last crop of each candidate mirrored, as a second opinion.")
 
     def __post_init__(self) -> None:
         validate(self)
@@ -101,11 +101,14 @@ class CropReader:
         image: images.Image,
         camera: Camera,
         candidates: Sequence[Candidate],
+        *,
+        twice: bool = False,
         taken: Mapping[Candidate, Look | None] = MappingProxyType({}),
     ) -> list[Evidence]:
-        """What a crop around each candidate, and its mirror image if wished, says about it.
+        """What a crop around each candidate says about it.
 
         Args:
+            twice: its mirror image is asked as well, if that is wished at all.
             taken: crops that there are already.
         """
         if not candidates:
@@ -116,11 +119,12 @@ class CropReader:
             for candidate, look in zip(candidates, looks, strict=True)
         ]
         pictures = [crop.image for crop, look in zip(crops, looks, strict=True) if look is None]
-        if self._config.mirror:
+        with_mirror = twice and self._config.mirror
+        if with_mirror:
             pictures += [np.ascontiguousarray(crop.image[:, ::-1]) for crop in crops]
         said = iter(self._network(pictures).each() if pictures else [])
         features = FeatureMap.stack([next(said) if look is None else look.said for look in looks])
-        mirrored = FeatureMap.stack(list(said)) if self._config.mirror else None
+        mirrored = FeatureMap.stack(list(said)) if with_mirror else None
         categories, cells = [candidate.category for candidate in candidates], [crop.cells for crop in crops]
         return gather_evidence(features, self._posterior, categories, cells, camera, self._correspondence, mirrored)
 

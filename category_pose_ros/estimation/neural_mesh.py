@@ -232,7 +232,7 @@ class NeuralMeshMethod:
         largest = self._config.detection.largest_share * math.hypot(camera.width, camera.height)
         candidates = [item for item in candidates if item.diagonal_px <= largest]
         for group in _groups(candidates):
-            evidence = self._reader.read(image, camera, group, seen)
+            evidence = self._reader.read(image, camera, group, twice=True, taken=seen)
             yield
             answers += self._answers(camera, scene, group, evidence)
             yield

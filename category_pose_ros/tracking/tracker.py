@@ -31,6 +31,7 @@ from category_pose_ros.tracking.trail import Moment, Trail
 _PIECE_S = 0.03  # about what a piece of a search takes on a CPU
 _FEW_S = 0.5  # frames so far apart are searched each
 _ROUNDING = 1e-6  # of stamps, in looks
+_MOST_LOOKS = 1 / 3  # per track and frame, of tracks that are not in doubt
 _STEPS = 2  # frames through which what a search found is followed in place of one piece
 _ALIKE = 0.1  # greatest difference in apparent size and place of what is seen alike, in diagonals
 
@@ -92,7 +93,10 @@ class TrackerConfig:
     )
     reset_after_s: float = setting(5.0, "A gap between frames that ends all tracks, in seconds.", minimum=0.0)
     look_every_s: float = setting(
-        0.3, "Optical flow carries a track from one look at it to the next, after so many seconds.", minimum=0.0
+        0.3,
+        "Optical flow carries a track from one look at it to the next, after so many seconds and about three frames "
+        "at least; 0: each frame is looked at.",
+        minimum=0.0,
     )
     flow: FlowConfig = section(FlowConfig)
     loss: LossConfig = section(LossConfig)
@@ -255,7 +259,8 @@ class Tracker:
         """The tracks to look at, by `id`: those in doubt, and others whose time has come, longest waiting first.
 
         Of these as many as make an even stream: tracks that began together would otherwise be looked at in
-        one frame, which would be late.
+        one frame, which would be late. And no more than a third of all: a machine that falls behind sees
+        longer pauses, and would be given more to do.
         """
         if every_s == 0:
             return {id(item) for item in items}
@@ -263,7 +268,7 @@ class Tracker:
         latest_ns = stamp_ns - round((every_s - seconds / 2) * SECOND_NS)  # in the frame nearest to its time
         due = [item for item in items if id(item) not in doubtful and item.looked_at_ns <= latest_ns]
         due.sort(key=lambda item: item.looked_at_ns)
-        share = len(items) * seconds / every_s
+        share = len(items) * min(seconds / every_s, _MOST_LOOKS)
         self._credit = min(self._credit + share, math.ceil(share - _ROUNDING))
         taken = due[: int(self._credit + _ROUNDING)]
         self._credit -= len(taken)
