@@ -126,6 +126,7 @@ def test_what_lines_have_told_is_no_news() -> None:
     once, parallax = at_distance(belief(place.tolist()), parallax, 0.75, CONFIG)
     twice, _ = at_distance(once, parallax, 1.0, CONFIG)
     assert_close(twice.information, once.information)
+    assert looked(parallax, once, CONFIG).told == parallax.told > 0
     faded, _ = at_distance(once.faded(0.75), parallax, 0.75, CONFIG)
     ray = place / place.norm()
     assert float(ray @ (faded.information - 0.75 * once.information)[:3, :3] @ ray) == pytest.approx(

@@ -85,10 +85,9 @@ class Parallax:
         return Parallax(hessian, vector + across, offset, self.lines, self.told)
 
     def faded(self, memory: float) -> Parallax:
-        """With a share in (0, 1] of what is known."""
-        return Parallax(
-            memory * self.hessian, memory * self.vector, memory * self.offset, memory * self.lines, memory * self.told
-        )
+        """With a share in (0, 1] of what the lines say; what they have told stays told."""
+        hessian, vector, offset = memory * self.hessian, memory * self.vector, memory * self.offset
+        return Parallax(hessian, vector, offset, memory * self.lines, self.told)
 
     def sighted(self, towards: Tensor, deviation_m: float) -> Parallax:
         """With one line more, from the camera through a point (3,), known to so much there."""
