@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -13,11 +14,25 @@ from test_tracker import Thing, World, every
 from textured import Image, picture
 
 from category_pose_ros import SE3, Camera, Frame, Track, Tracker, TrackerConfig
+from category_pose_ros.estimation.belief import Belief, Sighting
 from category_pose_ros.geometry import so3
 from category_pose_ros.records import SECOND_NS
 from category_pose_ros.tracking.flow import FlowConfig
 
 CAMERA = Camera(240.0, 240.0, 79.5, 59.5, 160, 120)
+
+
+@dataclass
+class Timed(World):
+    """Remembers in which frames it was asked to follow."""
+
+    stamps_ns: list[int] = field(default_factory=list)
+
+    def follow(
+        self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float], others: Sequence[Belief] = ()
+    ) -> list[Sighting]:
+        self.stamps_ns.append(frame.stamp_ns)
+        return super().follow(frame, beliefs, prior, others)
 
 
 def seen_by(
@@ -98,15 +113,9 @@ def test_looks_at_several_tracks_are_spread_over_the_frames() -> None:
 
 
 def test_looks_are_an_even_stream_though_all_tracks_began_together() -> None:
-    class Timed(World):
-        def follow(self, frame, beliefs, prior, others=()):  # type: ignore[no-untyped-def]
-            stamps_ns.append(frame.stamp_ns)
-            return super().follow(frame, beliefs, prior, others)
-
-    stamps_ns: list[int] = []
     world = Timed([Thing(beside(x), "camera") for x in (-0.11, 0.0, 0.11)])
     seen_by(world, every(1 / 30, 2.0), TrackerConfig(look_every_s=0.3, search_every_s=100.0))
-    late = [stamp_ns for stamp_ns in stamps_ns if stamp_ns > 0.5 * SECOND_NS]
+    late = [stamp_ns for stamp_ns in world.stamps_ns if stamp_ns > 0.5 * SECOND_NS]
     apart_s = np.diff(late) / SECOND_NS
     assert world.follows[-len(late) :] == [1] * len(late)
     assert apart_s == pytest.approx(np.full(len(apart_s), 0.1), abs=0.035)
@@ -133,20 +142,15 @@ def test_what_flow_has_not_carried_is_looked_at_at_once() -> None:
 def test_what_something_comes_in_front_of_is_looked_at(doubt_share: float) -> None:
     """Flow still carries it by the points that are left."""
 
-    class Covered(World):
-        def follow(self, frame, beliefs, prior, others=()):  # type: ignore[no-untyped-def]
-            stamps_ns.append(frame.stamp_ns)
-            return super().follow(frame, beliefs, prior, others)
-
     def cover(rgb: Image, time: float) -> None:
         if time >= 0.5:
             rgb[:, 86:] = 90
 
-    stamps_ns: list[int] = []
+    world = Timed([Thing(beside(0.0), "camera")])
     config = TrackerConfig(look_every_s=5.0, search_every_s=100.0, flow=FlowConfig(doubt_share=doubt_share))
-    tracks = seen_by(Covered([Thing(beside(0.0), "camera")]), every(1 / 30, 0.8), config, cover)
+    tracks = seen_by(world, every(1 / 30, 0.8), config, cover)
     assert all(sorted(found) == [1] for found in tracks[3:])
-    looks = [stamp_ns for stamp_ns in stamps_ns if stamp_ns > 0.3 * SECOND_NS]
+    looks = [stamp_ns for stamp_ns in world.stamps_ns if stamp_ns > 0.3 * SECOND_NS]
     assert looks[:1] == ([] if doubt_share == 0 else [round(0.5 * SECOND_NS)])
 
 

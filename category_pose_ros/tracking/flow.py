@@ -101,6 +101,11 @@ class Points:
     pixels: _Array
     seeded: int
 
+    @property
+    def share(self) -> float:
+        """What is left of those that were chosen."""
+        return len(self.pixels) / self.seeded
+
 
 @dataclass(frozen=True, eq=False)
 class Carried:
@@ -115,11 +120,6 @@ class Carried:
     motion: Motion
     covariance: Tensor
     points: Points
-
-    @property
-    def share(self) -> float:
-        """Of the points that there were when they were chosen."""
-        return len(self.points.pixels) / self.points.seeded
 
 
 class Flow:

@@ -98,8 +98,8 @@ class Parallax:
 
     def distance(self, ray: Tensor) -> tuple[float, float]:
         """How far along a unit vector (3,) the lines meet, and the variance of that; infinite where they do not."""
-        factor, singular = torch.linalg.cholesky_ex(self.hessian)
-        if int(singular) or self.lines < 2:
+        factor = self._factor()
+        if factor is None or self.lines < 2:
             return 0.0, math.inf
         solved = torch.cholesky_solve(torch.stack([self.vector, ray], -1), factor)
         return float(solved[:, 0] @ ray), float(solved[:, 1] @ ray)
@@ -107,11 +107,16 @@ class Parallax:
     def strain(self) -> float:
         """How well the lines meet: their mean squared distance from where they do, 1 where that is as expected."""
         freedoms = 2 * self.lines - _UNKNOWNS
-        factor, singular = torch.linalg.cholesky_ex(self.hessian)
-        if int(singular) or freedoms < 1:
+        factor = self._factor()
+        if factor is None or freedoms < 1:
             return 1.0
         where = torch.cholesky_solve(self.vector.unsqueeze(-1), factor).squeeze(-1)
         return float(self.offset - self.vector @ where) / freedoms
+
+    def _factor(self) -> Tensor | None:
+        """Of H by Cholesky; None where the lines leave a direction open."""
+        factor, singular = torch.linalg.cholesky_ex(self.hessian)
+        return None if int(singular) else factor
 
 
 def looked(parallax: Parallax, belief: Belief, config: ParallaxConfig) -> Parallax:

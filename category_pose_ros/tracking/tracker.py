@@ -138,7 +138,6 @@ class _Living:
     points: Points | None = None  # of its surface, as the last frame shows them
     anchored: bool = True  # whether they are on the object as the latest look saw it
     carried: bool = False  # whether they brought it to the last frame
-    thinned: bool = False  # whether many of them stayed behind
 
 
 @dataclass
@@ -277,7 +276,8 @@ class Tracker:
     def _is_in_doubt(self, item: _Living) -> bool:
         """Whether a track is to be looked at whatever flow says."""
         is_tentative = item.track.state is TrackState.TENTATIVE
-        return is_tentative or not item.carried or item.thinned or item.misses > 0 or item.rival is not None
+        is_thinned = item.points is not None and item.points.share < self._config.flow.doubt_share
+        return is_tentative or not item.carried or is_thinned or item.misses > 0 or item.rival is not None
 
     def _carry(self, items: list[_Living], before: Moment, after: Moment) -> None:
         """To where the image shows that they have moved, else to where they should be, in the camera as it is then."""
@@ -301,7 +301,6 @@ class Tracker:
         for item, way, there, belief in zip(items, expected, carried, moved, strict=True):
             if there is not None:
                 self._move(item, way, there, seconds)
-            item.thinned = there is not None and there.share < self._config.flow.doubt_share
             item.belief, item.carried, item.points = belief, there is not None, None if there is None else there.points
             if item.rival is not None:
                 rival_way = expect([item.rival], [item.velocity], seconds, config)
