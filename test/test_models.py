@@ -20,6 +20,7 @@ from category_pose_ros.models.backbone import STRIDE_PX, Backbone, folded
 from category_pose_ros.models.checkpoint import averaged, load_model, save_model
 from category_pose_ros.models.judge import LAID_CHANNELS, Judge, JudgeConfig
 from category_pose_ros.models.paper_backbone import PaperBackbone
+from category_pose_ros.models.quantization import input_ranges
 
 
 def image(height: int, width: int, batch: int = 2) -> torch.Tensor:
@@ -130,6 +131,17 @@ def test_a_judge_is_kept_in_the_file(tmp_path: Path) -> None:
     laid, category = torch.randn(3, LAID_CHANNELS + TINY.feature, 16, 16), torch.tensor([0, 1, 1])
     assert_close(loaded.judge(laid, category), judge(laid, category), atol=1e-2, rtol=0)
     assert averaged([loaded, loaded]).judge is None  # it knows the features of the network that it was trained on
+
+
+def test_ranges_are_kept_in_the_file_and_must_be_those_of_its_network(tmp_path: Path) -> None:
+    model, path = tiny_model(), tmp_path / "ranged.safetensors"
+    ranges = input_ranges(model.backbone, [image(64, 64)])
+    save_model(path, replace(model, ranges=ranges))
+    loaded = load_model(path)
+    assert loaded.ranges == ranges
+    assert averaged([loaded, loaded]).ranges is None
+    rewrite(path, lambda header: header["ranges"].pop("neck.0"))
+    refused(path, "ranges: expected those of")
 
 
 def header_of(path: Path) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import torch
 from neural_models import TINY
 from torch.testing import assert_close
 
-from category_pose_ros.models.backbone import Backbone, FeatureMap
+from category_pose_ros.models.backbone import Backbone, FeatureMap, folded
 from category_pose_ros.models.judge import Judge, JudgeConfig
+from category_pose_ros.models.quantization import input_ranges, quantized
 from category_pose_ros.models.runtime import prepared, prepared_judge
 
 CPU = torch.device("cpu")
@@ -44,6 +45,38 @@ def test_openvino_agrees_with_pytorch_at_every_size(backbone: Backbone, precisio
         pictures = images(*size)
         with torch.inference_mode():
             alike(network(pictures), backbone(pictures), tolerance)
+
+
+@needs_openvino
+def test_openvino_rounds_to_eight_bits_as_pytorch_does(backbone: Backbone) -> None:
+    ranges = input_ranges(backbone, [images(1, 64, 96), images(1, 64, 64)])
+    network, oracle = prepared(backbone, CPU, "openvino", "int8", ranges), quantized(folded(backbone), ranges)
+    for size in ((1, 64, 64), (3, 128, 128)):
+        pictures = images(*size)
+        with torch.inference_mode():
+            found, expected = network(pictures), oracle(pictures)
+        # A sum that lies between two integers may go to either, and the layers after it amplify that.
+        assert (found.feature * expected.feature).sum(1).mean() > 0.999
+        assert (found.centre - expected.centre).abs().mean() < 0.02
+
+
+@needs_openvino
+def test_eight_bits_are_chosen_where_their_ranges_are_known(backbone: Backbone) -> None:
+    ranges, pictures = input_ranges(backbone, [images(1, 64, 64)]), images(1, 64, 64)
+    auto, rounded, exact = (
+        prepared(backbone, CPU, "auto", precision, ranges)(pictures) for precision in ("auto", "int8", "float32")
+    )
+    alike(auto, rounded, 1e-6)
+    assert not torch.equal(exact.feature, rounded.feature)
+
+
+def test_eight_bits_need_openvino_and_ranges(backbone: Backbone) -> None:
+    ranges = input_ranges(backbone, [images(1, 64, 64)])
+    with pytest.raises(ValueError, match="precision: int8 needs OpenVINO on a CPU"):
+        prepared(backbone, CPU, "pytorch", "int8", ranges)
+    if importlib.util.find_spec("openvino") is not None:
+        with pytest.raises(ValueError, match="precision: int8 needs a model that knows the ranges"):
+            prepared(backbone, CPU, "openvino", "int8")
 
 
 @needs_openvino

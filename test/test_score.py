@@ -17,6 +17,7 @@ from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.data.bop_writer import write_scene
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.models.checkpoint import load_model, save_model
+from category_pose_ros.models.quantization import check_ranges
 from category_pose_ros.models.score import UNCALIBRATED, ScoreWeights, Signs
 from category_pose_ros.records import Frame, ObjectEstimate
 from category_pose_ros.training.calibration import Judged, fit_scores, pooled_scores
@@ -140,7 +141,9 @@ def test_calibrate_writes_a_model_whose_scores_are_chances(
         main(["calibrate", str(model), str(scene), "--output", str(tmp_path / "new.safetensors")])
     assert not stopped.value.code
     assert "mean score" in capsys.readouterr().out
-    can, mug = load_model(tmp_path / "new.safetensors").meshes.infos
+    calibrated = load_model(tmp_path / "new.safetensors")
+    check_ranges(calibrated.backbone, calibrated.ranges or {})
+    can, mug = calibrated.meshes.infos
     assert mug.score.score(Signs.of(0.5, 0.9)) > 0.7
     assert can.score.score(Signs.of(0.05, 0.3)) < 0.3
     assert can.score.rests > 0  # the two differ so, once with depth

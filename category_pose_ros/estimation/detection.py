@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from category_pose_ros.config import setting, validate
+from category_pose_ros.estimation import images
 from category_pose_ros.geometry import Camera
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.posterior import Posterior
@@ -28,7 +29,7 @@ class DetectionConfig:
     """Finding image positions."""
 
     area_px: int = setting(
-        240_000, "Images of more pixels than this are shrunk to it first.", minimum=128 * 128, maximum=4096 * 4096
+        221_000, "Images of more pixels than this are shrunk to it first.", minimum=128 * 128, maximum=4096 * 4096
     )
     levels: int = setting(2, "Images searched, each half as large as the one before.", minimum=1, maximum=6)
     largest_px: float = setting(
@@ -55,6 +56,21 @@ class DetectionConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+
+
+def finest_scale(camera: Camera, config: DetectionConfig) -> float:
+    """Of the finest image that is searched, relative to that of the camera."""
+    return min((config.area_px / (camera.width * camera.height)) ** 0.5, 1.0)
+
+
+def pyramid(image: images.Image, camera: Camera, config: DetectionConfig) -> list[tuple[images.Image, Camera]]:
+    """The images that are searched, finest first, each made of the one before, with their cameras."""
+    level = images.fit(image, camera, round(finest_scale(camera, config) * max(camera.width, camera.height)))
+    found = [level]
+    for _ in range(config.levels - 1):
+        level = images.fit(*level, max(level[1].width, level[1].height) // 2)
+        found.append(level)
+    return found
 
 
 @dataclass(frozen=True)

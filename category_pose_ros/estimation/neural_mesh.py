@@ -26,7 +26,9 @@ from category_pose_ros.estimation.detection import (
     DetectionConfig,
     distinct,
     find_candidates,
+    finest_scale,
     merge_levels,
+    pyramid,
 )
 from category_pose_ros.estimation.evidence import CorrespondenceConfig, Evidence
 from category_pose_ros.estimation.proposals import ProposalConfig, ProposalGrid, log_score, vertex_support
@@ -58,7 +60,7 @@ from category_pose_ros.models.score import Signs
 from category_pose_ros.records import Frame, ObjectEstimate
 
 _FEW_CELLS = 6.0  # whose votes are not worth believing
-_AT_ONCE = 4  # candidates treated in one piece of a search
+_AT_ONCE = 6  # candidates treated in one piece of a search
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,11 @@ class NeuralMeshConfig:
     duplicate_distance: float = setting(
         0.35, "Two objects whose centres are closer than this share of the smaller diagonal are one.", minimum=0.0
     )
-    precision: str = setting("auto", "Number format of the network.", choices=PRECISIONS)
+    precision: str = setting(
+        "auto",
+        "Number format of the network; auto: int8 where OpenVINO runs it, else bfloat16 where the device has it.",
+        choices=PRECISIONS,
+    )
     runtime: str = setting(
         "auto",
         "What runs the network; auto: OpenVINO on a CPU if it is installed, else PyTorch. "
@@ -169,7 +175,7 @@ class NeuralMeshMethod:
     def __init__(
         self, model: NeuralMeshModel, categories: tuple[str, ...], device: torch.device, config: NeuralMeshConfig
     ) -> None:
-        self._network = prepared(model.backbone, device, config.runtime, config.precision)
+        self._network = prepared(model.backbone, device, config.runtime, config.precision, model.ranges)
         self._posterior = Posterior(model, categories, device)
         self._reader = CropReader(self._features, self._posterior, config.crops, config.correspondence)
         self._judge = None if model.judge is None else prepared_judge(model.judge, device, config.runtime)
@@ -213,13 +219,14 @@ class NeuralMeshMethod:
         image, camera = images.rectify(frame)
         scene = self._scene(frame, camera)
         allowed = hints.allowed_pixels(frame, [table.name for table in self._posterior.tables])
+        smaller = pyramid(image, camera, self._config.detection)
         yield  # little work, so that a frame that begins a search does not do the two largest pieces
         levels = []
-        for level in range(self._config.detection.levels):
-            levels.append((yield from self._find(image, camera, level, allowed)))
-        yield
+        for small, small_camera in smaller:
+            levels.append(self._find(small, small_camera, camera, allowed))
+            yield
         answers: list[_Answer] = []
-        candidates = merge_levels(levels, self._config.detection, self._finest(camera))
+        candidates = merge_levels(levels, self._config.detection, finest_scale(camera, self._config.detection))
         taken = [self._where(belief, camera) for belief in explained]
         candidates = [item for item in candidates if not any(self._is_at(item, place) for place in taken)]
         seen: dict[Candidate, Look | None] = dict.fromkeys(candidates)
@@ -287,18 +294,13 @@ class NeuralMeshMethod:
         return [self._sighting(answer, row) for answer, row in zip(answers, strain, strict=True)]
 
     def _find(
-        self, image: images.Image, camera: Camera, level: int, allowed: hints.Mask | None
-    ) -> Generator[None, None, list[Candidate]]:
-        """Candidates from one level of a pyramid of images, in pixels of the given one; the finest in two pieces."""
-        config = self._config.detection
-        long_side = round(self._finest(camera) * max(camera.width, camera.height))
-        small, small_camera = images.fit(image, camera, long_side >> level)
+        self, small: images.Image, small_camera: Camera, camera: Camera, allowed: hints.Mask | None
+    ) -> list[Candidate]:
+        """Candidates from one image of the pyramid, in pixels of the camera."""
         cells = images.cell_camera(small_camera)
         voting = None if allowed is None else hints.allowed_cells(allowed, camera, cells).to(self._device)
         features = self._features([small])
-        if level == 0:
-            yield
-        return find_candidates(features, self._posterior, cells, camera, config, voting)
+        return find_candidates(features, self._posterior, cells, camera, self._config.detection, voting)
 
     def _where(self, belief: Belief, camera: Camera) -> Candidate:
         """Where an object is believed to appear."""
@@ -312,10 +314,6 @@ class NeuralMeshMethod:
         ratio = candidate.diagonal_px / place.diagonal_px
         apart = math.hypot(candidate.u - place.u, candidate.v - place.v)
         return 0.5 < ratio < 2.0 and apart < self._config.duplicate_distance * place.diagonal_px
-
-    def _finest(self, camera: Camera) -> float:
-        """Scale of the finest level of the pyramid, relative to the image."""
-        return min((self._config.detection.area_px / (camera.width * camera.height)) ** 0.5, 1.0)
 
     def _answers(
         self, camera: Camera, scene: _Scene | None, candidates: list[Candidate], evidence: list[Evidence]

@@ -16,6 +16,7 @@ from category_pose_ros.models.backbone import Backbone, BackboneConfig
 from category_pose_ros.models.judge import Judge, JudgeConfig
 from category_pose_ros.models.model_file import ModelFile, halved, part
 from category_pose_ros.models.neural_mesh import CategoryInfo, NeuralMeshes
+from category_pose_ros.models.quantization import Ranges, check_ranges
 from category_pose_ros.models.score import ScoreWeights
 
 FORMAT_VERSION = 5
@@ -23,13 +24,23 @@ FORMAT_VERSION = 5
 
 @dataclass(frozen=True, eq=False)
 class NeuralMeshModel:
-    """A trained model: the backbone, the neural meshes that it was trained with, and a judge of its answers, if any."""
+    """A trained model.
+
+    Attributes:
+        backbone: the network.
+        meshes: that it was trained with.
+        config: of the backbone.
+        training: how it came about.
+        judge: of its answers, if any.
+        ranges: of the inputs of its convolutions, if they were measured; without them it is not run in eight bits.
+    """
 
     backbone: Backbone
     meshes: NeuralMeshes
     config: BackboneConfig
     training: dict[str, Any]
     judge: Judge | None = None
+    ranges: Ranges | None = None
 
 
 def save_model(path: Path, model: NeuralMeshModel) -> None:
@@ -51,13 +62,15 @@ def save_model(path: Path, model: NeuralMeshModel) -> None:
     if model.judge is not None:
         header["judge"] = to_dict(model.judge.config)
         tensors |= halved("judge.", model.judge.state_dict())
+    if model.ranges is not None:
+        header["ranges"] = dict(model.ranges)
     _FILE.write(path, header, tensors)
 
 
 def averaged(models: Sequence[NeuralMeshModel]) -> NeuralMeshModel:
     """The mean of the weights of several models, with the scores of the first (Izmailov et al. 2018).
 
-    Without a judge: each knows the features of its own network.
+    Without a judge and without ranges: each knows its own network alone.
 
     Raises:
         ValueError: they differ in network, categories or vertices, or there are none.
@@ -117,7 +130,11 @@ def _assemble(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Neura
     if "judge" in header:
         judge = Judge(from_dict(JudgeConfig, header["judge"]), len(infos), config.feature)
         judge.load_state_dict(part("judge.", tensors))
-    return NeuralMeshModel(backbone.eval(), meshes.eval(), config, header["training"], judge and judge.eval())
+    ranges = None
+    if "ranges" in header:
+        ranges = {name: (float(low), float(high)) for name, (low, high) in header["ranges"].items()}
+        check_ranges(backbone, ranges)
+    return NeuralMeshModel(backbone.eval(), meshes.eval(), config, header["training"], judge and judge.eval(), ranges)
 
 
 def _check_tables(state: dict[str, torch.Tensor], categories: int, feature: int) -> None:

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from category_pose_ros.models.backbone import STRIDE_PX, Backbone, FeatureMap, folded
 from category_pose_ros.models.judge import Judge
+from category_pose_ros.models.quantization import Ranges, quantized
 
 RUNTIMES = ("auto", "openvino", "pytorch")
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 _TELEMETRY = "openvino_telemetry"
 
 
@@ -38,23 +39,38 @@ class Verdict(Protocol):
     def __call__(self, laid: Tensor, category: Tensor) -> Tensor: ...
 
 
-def prepared(backbone: Backbone, device: torch.device, runtime: str = "auto", precision: str = "auto") -> Network:
+def prepared(
+    backbone: Backbone,
+    device: torch.device,
+    runtime: str = "auto",
+    precision: str = "auto",
+    ranges: Ranges | None = None,
+) -> Network:
     """A copy of the network for inference alone.
 
     Args:
         runtime: one of RUNTIMES; auto: OpenVINO on a CPU, if it is installed.
-        precision: one of PRECISIONS; auto: bfloat16 where the device computes with it.
+        precision: one of PRECISIONS; auto: int8 where OpenVINO runs it and its ranges are known, else bfloat16
+            where the device computes with it.
+        ranges: of the inputs of its convolutions, for int8.
 
     Raises:
-        ValueError: OpenVINO was asked for and is not installed, or the device is no CPU.
+        ValueError: OpenVINO was asked for and is not installed, or the device is no CPU; int8 was asked for
+            without OpenVINO or without ranges, or the ranges are not those of this network.
     """
-    bfloat16 = precision == "bfloat16" or (precision == "auto" and _prefers_bfloat16(device))
     network, openvino = folded(backbone), _chosen(runtime, device)
+    if precision == "int8" and openvino is None:
+        raise ValueError("precision: int8 needs OpenVINO on a CPU")
+    if precision == "int8" and ranges is None:
+        raise ValueError("precision: int8 needs a model that knows the ranges of its inputs; calibrate it")
     if openvino is not None:
         example = torch.zeros(1, 3, 8 * STRIDE_PX, 8 * STRIDE_PX, dtype=torch.uint8)
-        compiled = _OpenVino(openvino, _Fields(network), (example,), bfloat16)
+        if ranges is not None and precision in ("auto", "int8"):
+            compiled = _OpenVino(openvino, _Fields(quantized(network, ranges)), (example,), bfloat16=False)
+        else:
+            compiled = _OpenVino(openvino, _Fields(network), (example,), _is_bfloat16(precision, device))
         return lambda image: FeatureMap(*compiled(image))
-    network = network.to(torch.bfloat16 if bfloat16 else torch.float32)
+    network = network.to(torch.bfloat16 if _is_bfloat16(precision, device) else torch.float32)
     return cast(Network, network.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload]
 
 
@@ -151,8 +167,10 @@ def _openvino() -> ModuleType | None:
     return cast(ModuleType, openvino)
 
 
-def _prefers_bfloat16(device: torch.device) -> bool:
+def _is_bfloat16(precision: str, device: torch.device) -> bool:
     """CPUs without bfloat16 instructions emulate them, slower than single precision."""
+    if precision != "auto":
+        return precision == "bfloat16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
