@@ -23,7 +23,7 @@ from category_pose_ros.data.damage import (
     shifted,
     without_depth,
 )
-from category_pose_ros.geometry import SE3, Camera
+from category_pose_ros.geometry import SE3, Camera, Symmetry, so3
 from category_pose_ros.records import Frame
 
 CAMERA = Camera(80.0, 80.0, 79.5, 59.5, 160, 120)
@@ -115,6 +115,27 @@ def test_a_screen_covers_its_share_and_stands_nearer(share):
     assert covered[40:80, 60:100].mean() == pytest.approx(share, abs=0.05)
     assert item.objects[0].visible_fraction == pytest.approx(1 - share)
     assert not item.objects[0].ignore
+
+
+@pytest.mark.parametrize(
+    ("category", "yaw_deg", "share", "may_turn"),
+    [
+        ("mug", 180, 0.4, True),  # the handle is on the left, where the screen stands
+        ("mug", 180, 0.2, False),  # the screen leaves a part of it
+        ("mug", 0, 0.4, False),
+        ("mug", 90, 0.4, False),  # behind or before the body: who knows what shows
+        ("camera", 180, 0.4, False),
+    ],
+)
+def test_a_handle_behind_the_screen_is_one_that_nobody_can_see(category, yaw_deg, share, may_turn):
+    upright = so3.exp(torch.tensor([np.pi / 2, 0.0, 0.0], dtype=torch.float64))
+    turn = so3.exp(torch.tensor([0.0, 0.0, np.radians(yaw_deg)], dtype=torch.float64))
+    pose = SE3(upright @ turn, torch.tensor([0.0, 0.0, 0.45], dtype=torch.float64))
+    thing = GroundTruthObject(category, pose, np.array([0.12, 0.08, 0.1]), visible_fraction=1.0)
+    item = AnnotatedFrame(Frame(np.zeros((120, 160, 3), np.uint8), CAMERA), (thing,), "0")
+    (covered,) = occluded(share).apply([item])
+    assert covered.objects[0].symmetry is (Symmetry.AXIS_Z if may_turn else None)
+    assert thing.symmetry is None
 
 
 def test_a_screen_may_come_later():

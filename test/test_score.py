@@ -149,6 +149,16 @@ def test_calibrate_writes_a_model_whose_scores_are_chances(
     assert can.score.rests > 0  # the two differ so, once with depth
 
 
+def test_calibrate_may_keep_the_scores(model: Path, scene: Path, tmp_path: Path) -> None:
+    output = tmp_path / "new.safetensors"
+    with pytest.raises(SystemExit) as stopped:
+        main(["calibrate", str(model), str(scene), "--output", str(output), "--keep-scores"])
+    assert not stopped.value.code
+    before, after = load_model(model), load_model(output)
+    assert [info.score for info in after.meshes.infos] == [info.score for info in before.meshes.infos]
+    check_ranges(after.backbone, after.ranges or {})
+
+
 def test_calibrate_says_when_the_data_sets_tell_nothing(
     model: Path, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

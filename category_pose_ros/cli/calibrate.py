@@ -34,7 +34,8 @@ _BINS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 @click.argument("model", type=EXISTING_FILE)
 @click.argument("datasets", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--output", type=NEW_FILE, required=True, help="Where the calibrated model goes.")
-def calibrate(model: Path, datasets: Sequence[Path], output: Path) -> None:
+@click.option("--keep-scores", is_flag=True, help="Measure the inputs of the convolutions alone.")
+def calibrate(model: Path, datasets: Sequence[Path], output: Path, keep_scores: bool) -> None:
     """Fit the scores of MODEL on DATASETS, so that a score is the chance that an answer is right.
 
     Before that it measures on some of their images how large the inputs of each convolution become, so that
@@ -50,6 +51,10 @@ def calibrate(model: Path, datasets: Sequence[Path], output: Path) -> None:
     names, config = loaded.meshes.names, NeuralMeshConfig()
     with about("DATASETS"):
         loaded = replace(loaded, ranges=input_ranges(loaded.backbone, _pictures(opened, config.detection)))
+    if keep_scores:
+        save_model(output, loaded)
+        click.echo(f"wrote {output}")
+        return
     method = NeuralMeshMethod(loaded, names, torch.device("cpu"), config)
     found = judged_answers(method.weigh, opened)
     answers = [Judged(category, signs, angle < RIGHT_RAD) for category, signs, angle in found]

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
-from category_pose_ros.geometry import SE3, so3
+from category_pose_ros.data.procedural.mugs import beside_body
+from category_pose_ros.geometry import SE3, Camera, Symmetry, so3
 from category_pose_ros.geometry.box import box_window
 
 Depth = npt.NDArray[np.float32]
@@ -212,7 +213,7 @@ DISTURBANCES = (
 def _covered(item: AnnotatedFrame, share: float, number: int) -> AnnotatedFrame:
     """A screen of coarse noise before each object, at nine tenths of its distance.
 
-    What it hides of other objects is not counted.
+    What it hides of other objects is not counted, but a handle that it hides is one that nobody can see.
     """
     frame = item.frame
     rgb, depth = frame.rgb.copy(), None if frame.depth is None else frame.depth.copy()
@@ -226,8 +227,23 @@ def _covered(item: AnnotatedFrame, share: float, number: int) -> AnnotatedFrame:
             rgb[window] = cv2.resize(patches, (columns, rows), interpolation=cv2.INTER_NEAREST)
             if depth is not None:
                 depth[window] = 0.9 * float(thing.camera_from_object.translation[2])
-        objects.append(_less_visible(thing, 1 - share))
+        objects.append(_less_visible(_without_handle(thing, window, frame.camera), 1 - share))
     return dataclasses.replace(item, frame=dataclasses.replace(frame, rgb=rgb, depth=depth), objects=tuple(objects))
+
+
+def _without_handle(thing: GroundTruthObject, window: tuple[slice, slice], camera: Camera) -> GroundTruthObject:
+    """A mug all of whose handle is in a window of the image that something covers may be turned about z."""
+    if thing.category != "mug":
+        return thing
+    inside = np.stack(np.meshgrid(*[np.linspace(-0.5, 0.5, 21)] * 3), -1).reshape(-1, 3) * thing.size_m
+    # The handle lies across the plane y = 0, so the corners of the box beside the body are empty.
+    handle = inside[
+        beside_body(inside, thing.size_m) & (inside[:, 0] > 0) & (np.abs(inside[:, 1]) < 0.2 * thing.size_m[1])
+    ]
+    columns, rows = camera.project(thing.camera_from_object.to(torch.float64) @ torch.from_numpy(handle)).numpy().T
+    (top, bottom), (left, right) = ((each.start, each.stop) for each in window)
+    hidden = (rows >= top - 1) & (rows <= bottom) & (columns >= left - 1) & (columns <= right)
+    return dataclasses.replace(thing, symmetry=Symmetry.AXIS_Z) if hidden.all() else thing
 
 
 def _less_visible(thing: GroundTruthObject, share: float) -> GroundTruthObject:

@@ -29,7 +29,7 @@ class DetectionConfig:
     """Finding image positions."""
 
     area_px: int = setting(
-        221_000, "Images of more pixels than this are shrunk to it first.", minimum=128 * 128, maximum=4096 * 4096
+        240_000, "Images of more pixels than this are shrunk to it first.", minimum=128 * 128, maximum=4096 * 4096
     )
     levels: int = setting(2, "Images searched, each half as large as the one before.", minimum=1, maximum=6)
     largest_px: float = setting(
