@@ -242,8 +242,8 @@ def _without_handle(thing: GroundTruthObject, window: tuple[slice, slice], camer
     ]
     columns, rows = camera.project(thing.camera_from_object.to(torch.float64) @ torch.from_numpy(handle)).numpy().T
     (top, bottom), (left, right) = ((each.start, each.stop) for each in window)
-    hidden = (rows >= top - 1) & (rows <= bottom) & (columns >= left - 1) & (columns <= right)
-    return dataclasses.replace(thing, symmetry=Symmetry.AXIS_Z) if hidden.all() else thing
+    covered = (rows >= top - 1) & (rows <= bottom) & (columns >= left - 1) & (columns <= right)
+    return dataclasses.replace(thing, symmetry=Symmetry.AXIS_Z) if covered.all() else thing
 
 
 def _less_visible(thing: GroundTruthObject, share: float) -> GroundTruthObject:

@@ -82,7 +82,8 @@ class NeuralMeshConfig:
     )
     precision: str = setting(
         "auto",
-        "Number format of the network; auto: int8 where OpenVINO runs it, else bfloat16 where the device has it.",
+        "Number format of the network; auto: int8 where OpenVINO runs it and the model knows its ranges, "
+        "else bfloat16 where the device has it.",
         choices=PRECISIONS,
     )
     runtime: str = setting(

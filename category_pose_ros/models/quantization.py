@@ -17,7 +17,7 @@ from torch.nn import functional
 from category_pose_ros.models.backbone import Backbone, folded
 
 Ranges = Mapping[str, tuple[float, float]]
-"""Of the inputs of each convolution, (low, high)."""
+"""Of the inputs of each convolution that is rounded, by its name in the network: (low, high), low 0 or -high."""
 
 # Processors without VNNI add products in pairs, in 16 bits: 2 * 255 * 127 would be cut off there, 2 * 255 * 63 is not.
 _WEIGHT_LARGEST = 63
@@ -37,7 +37,7 @@ def input_ranges(backbone: Backbone, pictures: Iterable[Tensor]) -> Ranges:
         pictures: (B, 3, H, W) uint8, sides multiples of 32.
 
     Returns:
-        By the name of the convolution in the folded network (low, high); low is 0 or -high.
+        Of each convolution that is rounded.
 
     Raises:
         ValueError: there are no pictures.
@@ -81,7 +81,7 @@ def quantized(network: Backbone, ranges: Ranges) -> Backbone:
 
 
 def check_ranges(network: Backbone, ranges: Ranges) -> None:
-    """Raise a ValueError unless there is one for each of its convolutions, folded or not, and all are finite."""
+    """Raise a ValueError unless there is one for each convolution to round, folded or not, and all are finite."""
     expected = {name for name, _ in _convolutions(network)}
     if expected != ranges.keys():
         raise ValueError(f"ranges: expected those of {sorted(expected)}, got {sorted(ranges)}")
