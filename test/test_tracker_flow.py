@@ -8,17 +8,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from test_tracker import Thing, World, every
-from textured import Image, picture
+from textured import Image, depth_of, picture
 
-from category_pose_ros import SE3, Camera, Frame, Track, Tracker, TrackerConfig
+from category_pose_ros import SE3, Camera, Frame, ObjectEstimate, Track, Tracker, TrackerConfig
 from category_pose_ros.estimation.belief import Belief, Sighting
 from category_pose_ros.geometry import so3
 from category_pose_ros.records import SECOND_NS
 from category_pose_ros.tracking.flow import FlowConfig
+from category_pose_ros.tracking.keyframe import KeyframeConfig
 
+Depth = npt.NDArray[np.float32]
 CAMERA = Camera(240.0, 240.0, 79.5, 59.5, 160, 120)
 
 
@@ -41,14 +44,16 @@ def seen_by(
     config: TrackerConfig = TrackerConfig(),
     change: Callable[[Image, float], None] = lambda rgb, time: None,
     camera_at: Callable[[float], SE3] | None = None,
+    measured: Callable[[list[ObjectEstimate], float], Depth] | None = None,
 ) -> list[dict[int, Track]]:
-    """Tracks of each frame, whose image `change` may paint over."""
+    """Tracks of each frame, whose image `change` may paint over; `measured` is its depth."""
     tracker = Tracker(world, config)
     result = []
     for time in times:
-        rgb = picture(CAMERA, [thing.estimate(time) for thing in world.things])
+        things = [thing.estimate(time) for thing in world.things]
+        rgb, depth = picture(CAMERA, things), measured and measured(things, time)
         change(rgb, time)
-        frame = Frame(rgb, CAMERA, stamp_ns=round(time * SECOND_NS))
+        frame = Frame(rgb, CAMERA, depth=depth, stamp_ns=round(time * SECOND_NS))
         tracks = tracker.update(frame, camera_at(time) if camera_at else None)
         result.append({track.track_id: track for track in tracks})
     return result
@@ -179,3 +184,56 @@ def test_points_are_found_again_though_the_camera_moves() -> None:
 def test_a_stamp_that_repeats_carries_nothing() -> None:
     tracks = seen_by(World([Thing(weaving, "camera")]), [0.0, 0.1, 0.2, 0.2, 0.3])
     assert [sorted(found) for found in tracks[2:]] == [[1]] * 3
+
+
+def behind_a_screen(
+    from_s: float,
+) -> tuple[Callable[[Image, float], None], Callable[[list[ObjectEstimate], float], Depth]]:
+    """The left of the image, up to the middle of the object, covered from some time on, in colour and in depth."""
+    half = np.s_[:, : CAMERA.width // 2 - 6]
+
+    def paint(rgb: Image, time: float) -> None:
+        if time >= from_s:
+            rgb[half] = np.random.default_rng(1).integers(0, 255, rgb[half].shape)
+
+    def measure(things: list[ObjectEstimate], time: float) -> Depth:
+        depth = depth_of(CAMERA, things)
+        if time >= from_s:
+            depth[half] = 0.25
+        return depth
+
+    return paint, measure
+
+
+def half_hidden() -> Thing:
+    """In the middle of the image; from half a second on no network sees it."""
+    return Thing(lambda time: (0.003 * math.sin(4 * time), 0.0, 0.5), "camera", visible=lambda time: float(time < 0.5))
+
+
+def test_what_is_half_covered_is_held_by_how_it_looked() -> None:
+    thing, times = half_hidden(), every(1 / 15, 2.0)
+    paint, measure = behind_a_screen(0.5)
+    tracks = seen_by(World([thing]), times, change=paint, measured=measure)
+    for time, found in list(zip(times, tracks, strict=True))[3:]:
+        assert sorted(found) == [1]
+        metres, radians = error(found[1], thing, time)
+        assert metres < 0.01
+        assert radians < 0.15
+    assert tracks[-1][1].estimate.visible_fraction < 0.8
+    assert tracks[-1][1].estimate.score == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("covered", [False, True])
+def test_what_the_network_denies_is_not_held_in_full_view_nor_without_depth(covered: bool) -> None:
+    paint, measure = behind_a_screen(0.5 if covered else 10.0)
+    tracks = seen_by(World([half_hidden()]), every(1 / 15, 1.5), change=paint, measured=None if covered else measure)
+    assert tracks[5]
+    assert not tracks[-1]
+
+
+def test_a_look_surer_than_keyframes_ask_for_is_believed() -> None:
+    thing = dataclasses.replace(half_hidden(), visible=lambda time: 1.0 if time < 0.5 else 0.4)
+    paint, measure = behind_a_screen(0.5)
+    config = TrackerConfig(keyframe=KeyframeConfig(score=0.55))
+    tracks = seen_by(World([thing]), every(1 / 15, 1.5), config, paint, measured=measure)
+    assert tracks[-1][1].estimate.score < 0.8

@@ -12,11 +12,26 @@ from category_pose_ros import SE3, Camera, Frame, ObjectEstimate
 from category_pose_ros.geometry.solids import Solids, depth_along, solid_of
 
 _WAVES = 24
+WALL_M = 3.0
 Image = npt.NDArray[np.uint8]
 
 
 def picture(camera: Camera, things: Sequence[ObjectEstimate], *, printed: bool = True) -> Image:
     """(H, W, 3) of things, the nearest in front; not printed: plain, before a plain wall."""
+    grey, _ = _seen(camera, things, printed=printed)
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def depth_of(camera: Camera, things: Sequence[ObjectEstimate]) -> npt.NDArray[np.float32]:
+    """(H, W) metres of the same."""
+    _, depth = _seen(camera, things, printed=False)
+    return np.where(np.isfinite(depth), depth, WALL_M).astype(np.float32)
+
+
+def _seen(
+    camera: Camera, things: Sequence[ObjectEstimate], *, printed: bool
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Grey levels and depth (H, W), infinite where there is nothing."""
     rows, columns = np.mgrid[: camera.height, : camera.width]
     pixels = torch.from_numpy(np.stack([columns, rows], -1).reshape(-1, 2)).double()
     rays = camera.rays(pixels)
@@ -31,8 +46,8 @@ def picture(camera: Camera, things: Sequence[ObjectEstimate], *, printed: bool =
         seen = z.isfinite().numpy() & (z.numpy() < nearest)
         own = _print(points / size_m.norm(), seed=2 + number) if printed else np.full(len(rays), 160.0)
         shade[seen], nearest[seen] = own[seen], z.numpy()[seen]
-    grey = shade.reshape(camera.height, camera.width).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=-1)
+    size = (camera.height, camera.width)
+    return shade.reshape(size), nearest.reshape(size)
 
 
 def textured_frame(

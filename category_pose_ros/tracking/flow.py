@@ -135,13 +135,13 @@ class Flow:
 
     def seed(self, view: View, belief: Belief) -> Points | None:
         """Corners of a view on an object that is believed to be there; None where there are too few."""
-        window = _window(belief, view.camera)
+        window = window_of(belief, view.camera)
         if window is None:
             return None
         left, top, right, bottom = window
         inside = view.grey[top:bottom, left:right]
         apart_px = _APART * view.camera.fx * float(belief.size_m.norm() / belief.camera_from_object.translation[2])
-        nearness = _nearness(belief, view.camera, window)
+        nearness = nearness_of(belief, view.camera, window)
         mask = cv2.resize(_inner(nearness, belief), inside.shape[::-1], interpolation=cv2.INTER_NEAREST)
         corners = cv2.goodFeaturesToTrack(inside, self._config.points, _QUALITY, apart_px, mask=mask)
         if corners is None or len(corners) < self._config.least_points:
@@ -185,7 +185,7 @@ class Flow:
         camera, config = now.camera, self._config
         on_box, start, valid = _padded(points)
         guess = _projected(expected, camera, on_box)
-        pixels, same = _there_and_back(before, now, start[valid], guess[valid], config.return_px)
+        pixels, same = there_and_back(before, now, start[valid], guess[valid], config.return_px)
         there = start.copy()
         there[valid], valid[valid] = pixels, same
         shown = CorrespondenceTerm(
@@ -246,7 +246,7 @@ def _shifted(states: State, camera: Camera, missed_px: _Array, valid: _Flags) ->
     return State(SE3(pose.rotation, moved), states.log_size)
 
 
-def _there_and_back(before: View, now: View, pixels: _Array, guess: _Array, return_px: float) -> tuple[_Array, _Flags]:
+def there_and_back(before: View, now: View, pixels: _Array, guess: _Array, return_px: float) -> tuple[_Array, _Flags]:
     """Where points (N, 2) have gone, and whether they come back to where they were (N,)."""
     # Pyramids of what is around the points alone.
     margin = _WINDOW_PX << _LEVELS
@@ -290,7 +290,7 @@ def _projected(states: State, camera: Camera, on_box: _Array) -> _Array:
     return np.asarray(rays * [camera.fx, camera.fy] + [camera.cx, camera.cy], dtype=np.float32)
 
 
-def _nearness(belief: Belief, camera: Camera, window: _Window) -> _Array:
+def nearness_of(belief: Belief, camera: Camera, window: _Window) -> _Array:
     """Inverse depth of an object in the middle of each cell of a grid over its window; 0 where it is not."""
     left, top, right, bottom = window
     steps = (np.arange(_GRID) + 0.5) / _GRID
@@ -311,7 +311,7 @@ def _inner(nearness: _Array, belief: Belief) -> _Grey:
     """Cells of an object with no outline around them, nor one of its parts: corners there do not move with the surface.
 
     Args:
-        nearness: (h, w) as of `_nearness`.
+        nearness: (h, w) as of `nearness_of`.
     """
     around = cv2.blur(nearness, (3, 3), borderType=cv2.BORDER_CONSTANT)
     least = cv2.erode(nearness, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
@@ -334,7 +334,7 @@ def _on_box(belief: Belief, camera: Camera, window: _Window, nearness: _Array, p
     return np.asarray(on_box.numpy(), dtype=np.float32)
 
 
-def _window(belief: Belief, camera: Camera) -> _Window | None:
+def window_of(belief: Belief, camera: Camera) -> _Window | None:
     """Left, top, right and bottom of the object in the image; None where it is hardly in it."""
     pose, size_m = belief.camera_from_object.to(torch.float64), belief.size_m.double()
     if pose.translation[2] <= 0.5 * (pose.rotation[2].abs() * size_m).sum():  # it reaches behind the camera

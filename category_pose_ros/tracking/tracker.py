@@ -19,11 +19,12 @@ import torch
 
 from category_pose_ros.config import section, setting, validate
 from category_pose_ros.estimation.belief import Belief, Search, Sighting
-from category_pose_ros.geometry import SE3, Symmetry
+from category_pose_ros.geometry import SE3, Symmetry, so3
 from category_pose_ros.geometry.symmetry import rotation_distance, symmetry_of
 from category_pose_ros.records import SECOND_NS, Frame, ObjectEstimate, Track, TrackState
 from category_pose_ros.tracking.association import apparent_diagonal, associate, distance
 from category_pose_ros.tracking.flow import Carried, Flow, FlowConfig, Points
+from category_pose_ros.tracking.keyframe import Keyframe, KeyframeConfig, recognise, take
 from category_pose_ros.tracking.motion import Motion, MotionConfig, Velocity, expect, gone
 from category_pose_ros.tracking.parallax import Parallax, ParallaxConfig, at_distance, looked
 from category_pose_ros.tracking.trail import Moment, Trail
@@ -34,6 +35,9 @@ _ROUNDING = 1e-6  # of stamps, in looks
 _MOST_LOOKS = 1 / 3  # per track and frame, of tracks that are not in doubt
 _STEPS = 2  # frames through which what a search found is followed in place of one piece
 _ALIKE = 0.1  # greatest difference in apparent size and place of what is seen alike, in diagonals
+_AS_SURE = 0.1  # a look that scores lower by no more is as sure
+_MORE_HIDDEN = 0.1  # what is hidden more than that is something else before the object
+_TURNED_RAD = math.radians(15)  # another side of an object
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class TrackerConfig:
         "at least; 0: each frame is looked at.",
         minimum=0.0,
     )
+    keyframe: KeyframeConfig = section(KeyframeConfig)
     flow: FlowConfig = section(FlowConfig)
     loss: LossConfig = section(LossConfig)
     motion: MotionConfig = section(MotionConfig)
@@ -138,6 +143,8 @@ class _Living:
     points: Points | None = None  # of its surface, as the last frame shows them
     anchored: bool = True  # whether they are on the object as the latest look saw it
     carried: bool = False  # whether they brought it to the last frame
+    shown: float = 0.0  # score of the latest look that was believed
+    keyframe: Keyframe | None = None
 
 
 @dataclass
@@ -285,6 +292,7 @@ class Tracker:
         for item in items:
             if not item.anchored:
                 item.points, item.anchored = self._flow.seed(before.view, item.belief), True
+                self._remember(item, before)
             item.parallax = Parallax.nothing() if motion is None else item.parallax.seen_from(motion)
             if motion is not None:
                 item.belief, item.velocity = item.belief.seen_from(motion), item.velocity.seen_from(motion)
@@ -305,6 +313,42 @@ class Tracker:
             if item.rival is not None:
                 rival_way = expect([item.rival], [item.velocity], seconds, config)
                 (item.rival,) = gone([item.rival], rival_way, [memory])
+
+    def _remember(self, item: _Living, moment: Moment) -> None:
+        """Keep how a track looked where it was surely seen: no worse than before, or turned, and not more hidden."""
+        is_sure = item.track.state is TrackState.CONFIRMED and item.shown >= self._config.keyframe.score
+        if moment.depth is None or not is_sure:
+            return
+        new, old = take(moment.view, moment.depth, item.belief, item.shown), item.keyframe
+        if new is not None and (old is None or _is_to_replace(new, old)):
+            item.keyframe = new
+
+    def _is_held(self, item: _Living, sighting: Sighting, now: Moment, seconds: float) -> bool:
+        """Whether a track that a look does not surely see is hidden in part, and the rest looks as it did."""
+        config, depth = self._config.keyframe, now.depth
+        if item.keyframe is None or depth is None or sighting.estimate.score >= config.score:
+            return False
+        tried = (recognise(item.keyframe, now.view, depth, each, config) for each in (item.belief, sighting.belief))
+        found = max((each for each in tried if each is not None), key=lambda each: each.share, default=None)
+        if found is None:
+            return False
+        if found.hidden < config.least_hidden:
+            if sighting.estimate.score < self._config.loss.keep_score:
+                item.keyframe = None  # in full view the network knows better
+            return False
+        before, pose = item.belief.camera_from_object.to(torch.float64), found.camera_from_object
+        if seconds > 0 and not item.carried:
+            item.velocity = item.velocity.corrected(before, pose, seconds, self._config.motion.velocity_gain)
+        item.belief = dataclasses.replace(item.belief, camera_from_object=pose)
+        item.anchored, item.misses = True, 0
+        estimate = dataclasses.replace(
+            item.track.estimate, camera_from_object=pose.to(torch.float32), visible_fraction=found.share
+        )
+        smooth = self._smoothed(_at(item.track.estimate, item.seen_at), estimate)
+        state = TrackState.CONFIRMED if item.track.state is TrackState.LOST else item.track.state
+        item.track = Track(item.track.track_id, state, smooth, now.frame.stamp_ns)
+        item.seen_at = smooth.camera_from_object
+        return True
 
     def _move(self, item: _Living, expected: Motion, there: Carried, seconds: float) -> None:
         """What is published of a track, and its velocity, as its points have moved."""
@@ -336,14 +380,17 @@ class Tracker:
         priors = [item.prior for item in items] + [1.0] * len(rivals)
         beside = [item.belief for item in others]
         sightings = self._estimator.follow(now.frame, beliefs, priors, beside) if beliefs else []
+        pairs = zip(items, sightings[: len(items)], strict=True)
+        held = {id(item) for item, sighting in pairs if self._is_held(item, sighting, now, seconds)}
         for item, rival in zip(rivals, sightings[len(items) :], strict=True):
             own = items.index(item)
-            if rival.log_score > sightings[own].log_score + self._config.rival_margin:
+            if id(item) not in held and rival.log_score > sightings[own].log_score + self._config.rival_margin:
                 sightings[own] = dataclasses.replace(rival, strain=0.0)
                 item.velocity, item.belief, item.carried = item.velocity.without_turn(), rival.belief, False
         for item, sighting in zip(items, sightings[: len(items)], strict=True):
             item.rival = None
-            self._judge(item, sighting, now.frame.stamp_ns, seconds)
+            if id(item) not in held:
+                self._judge(item, sighting, now.frame.stamp_ns, seconds)
             if by_parallax and item.misses == 0:
                 item.parallax = looked(item.parallax, item.belief, self._config.parallax)
 
@@ -370,7 +417,7 @@ class Tracker:
             found = SE3(found.rotation, found.translation / grown)
             item.velocity = item.velocity.corrected(predicted, found, seconds, gain)
         item.belief, item.prior, item.misses, item.anchored = sighting.belief, 1 - self._config.memory, 0, False
-        item.sightings += 1
+        item.sightings, item.shown = item.sightings + 1, estimate.score
         before = _at(item.track.estimate, item.seen_at)
         smooth = self._smoothed(before, estimate) if item.sightings > 1 else estimate
         proven = item.sightings >= self._config.confirm_after and smooth.score >= self._config.confirm_score
@@ -601,6 +648,14 @@ def _way(item: _Living, expected: Motion, there: Carried | None) -> Motion:
     if item.track.state is TrackState.TENTATIVE:
         return Motion(there.motion.camera_from_object, expected.covariance)
     return there.motion
+
+
+def _is_to_replace(new: Keyframe, old: Keyframe) -> bool:
+    """Whether a later keyframe shows no less than an earlier one, or another side."""
+    if new.hidden > old.hidden + _MORE_HIDDEN:
+        return False
+    turned = so3.angle_between(torch.from_numpy(new.rotation), torch.from_numpy(old.rotation))
+    return new.score >= old.score - _AS_SURE or float(turned) > _TURNED_RAD
 
 
 def _is_one_pose(pose: SE3) -> bool:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from category_pose_ros.estimation.images import rectify
+from category_pose_ros.estimation.images import Depth, rectify, rectify_depth
 from category_pose_ros.geometry import SE3
 from category_pose_ros.records import SECOND_NS, Frame
 from category_pose_ros.tracking.flow import View
@@ -29,6 +29,11 @@ class Moment:
         """The frame as optical flow sees it."""
         image, camera = rectify(self.frame)
         return View(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8), camera)
+
+    @cached_property
+    def depth(self) -> Depth | None:
+        """Its depth without lens distortion."""
+        return rectify_depth(self.frame)
 
     def seconds_since(self, before: Moment | None) -> float:
         """Time since then, 0 at the beginning of a stream."""

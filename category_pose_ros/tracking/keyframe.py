@@ -1,0 +1,344 @@
+"""How an object looked when it was surely seen: by that it is known again while something hides a part of it.
+
+The network knows categories, and of an object that is covered it sees too little. The surface that depth and
+colour showed a moment ago is this one object's own. It is laid over the frame by direct alignment, point to plane
+(Chen and Medioni 1992) together with brightness (Steinbruecker et al. 2011), and each of its points then agrees, is
+hidden behind something nearer, or is seen through. What is covered takes nothing from the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from category_pose_ros.config import setting, validate
+from category_pose_ros.estimation.belief import Belief
+from category_pose_ros.estimation.images import Depth
+from category_pose_ros.geometry import SE3, Camera, so3
+from category_pose_ros.tracking.flow import View, nearness_of, window_of
+
+_Array = npt.NDArray[np.float64]
+_Flags = npt.NDArray[np.bool_]
+_Image = npt.NDArray[np.float32]
+_Equations = tuple[_Array, _Array]  # normal equations of a step: (6, 6) and (6,), translation first
+
+_POINTS = 300
+_FEWEST = 40  # points of which a surface is kept
+_STEP_PX = 3  # between the neighbours that span a normal
+_STEEP = 0.2  # least cosine between the line of sight and the normal, for the surface to be kept
+_TURNED_AWAY = 0.15  # the same for a point to be expected to be seen
+_NEAR_SOLID = 0.08  # how far from the category's solid a reading is the object's, in diagonals
+_BLURS_PX = (2.0, 1.0)  # of the brightness: first wide, then sharp
+_WIDTHS = (2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0)  # of the kernel of depth per iteration, in tolerances
+_BRIGHTNESS = 20.0  # change of grey level that is no longer the same
+_BRIGHTNESS_NOISE = 10.0
+_READING_NOISE = 0.004  # of depth
+_INDEPENDENT = 60, 100  # readings and brightnesses that count, at most: neighbours err alike
+_MARGIN_PX = 40
+_NEAREST_M = 1e-3
+
+
+@dataclass(frozen=True)
+class KeyframeConfig:
+    """When a track that the network does not see is held by how it looked. Depth only."""
+
+    score: float = setting(
+        0.5,
+        "A look that scores at least this is kept as how the object looks; one below is tried against that.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    least_share: float = setting(
+        0.25, "Share of the surface that must be there and look the same.", minimum=0.0, maximum=1.0
+    )
+    least_hidden: float = setting(
+        0.2,
+        "Share that must be hidden: what is in full view and yet not seen is not what it was taken for.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    seen_through: float = setting(
+        0.15,
+        "Greatest share, of what is not hidden, whose readings lie behind it: the object has gone.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    tolerance: float = setting(
+        0.02, "Distance from a reading at which a point still agrees, in diagonals ...", minimum=0.0, maximum=1.0
+    )
+    noise: float = setting(0.003, "... plus this share of its depth.", minimum=0.0, maximum=1.0)
+    stray: float = setting(
+        0.04, "Standard deviation of an object from where it should be, in diagonals and radians.", minimum=1e-4
+    )
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Keyframe:
+    """The part of an object's surface that was seen.
+
+    Attributes:
+        points: (N, 3) in the object frame, metres.
+        normals: (N, 3) towards where they were seen from.
+        brightness: (N,) per level of `_BLURS_PX`.
+        hidden: share of the object that something nearer hid then.
+        rotation: (3, 3) of camera_from_object then.
+        score: of the look.
+    """
+
+    points: _Array
+    normals: _Array
+    brightness: tuple[_Array, ...]
+    hidden: float
+    rotation: _Array
+    score: float
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """Where an object is that looks as it did.
+
+    Attributes:
+        camera_from_object: float64, batch shape ().
+        share: of its surface that agrees.
+        hidden: share that something nearer, or the border of the image, hides.
+    """
+
+    camera_from_object: SE3
+    share: float
+    hidden: float
+
+
+def take(view: View, depth: Depth, belief: Belief, score: float) -> Keyframe | None:
+    """How an object looks; None where depth shows too little of it.
+
+    Args:
+        view: the image, and its camera.
+        depth: (H, W) metres of the same camera; 0, NaN and infinity are holes.
+        belief: where the object was seen.
+        score: of that look.
+    """
+    window = window_of(belief, view.camera)
+    if window is None or min(window[2] - window[0], window[3] - window[1]) <= 2 * _STEP_PX:
+        return None
+    left, top, right, bottom = window
+    readings = depth[top:bottom, left:right].astype(np.float64)
+    near, is_inner = _on_solid(belief, view.camera, window)
+    margin_m = _NEAR_SOLID * float(belief.size_m.norm())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        behind = readings - 1 / near
+        is_known = np.isfinite(readings) & (readings > 0) & (near > 0)
+        is_own = is_known & (np.abs(behind) < margin_m)
+        is_before = is_known & is_inner & (behind < -2 * margin_m)
+    hidden = is_before.sum() / max((is_before | (is_own & is_inner)).sum(), 1)
+    places, normals = _surface(view.camera, (left, top), readings, is_own)
+    if len(places) < _FEWEST:
+        return None
+    chosen = np.linspace(0, len(places) - 1, min(len(places), _POINTS)).astype(int)
+    places, normals = places[chosen], normals[chosen]
+    rotation, translation = _pose(belief)
+    pixels = _project(view.camera, places)
+    images = [_Smooth.around(view, pixels, blur) for blur in _BLURS_PX]
+    brightness = tuple(image.at(pixels)[0] for image in images)
+    return Keyframe((places - translation) @ rotation, normals @ rotation, brightness, float(hidden), rotation, score)
+
+
+def recognise(
+    keyframe: Keyframe, view: View, depth: Depth, belief: Belief, config: KeyframeConfig
+) -> Recognised | None:
+    """Where an object is of which enough looks as it did; None where too little does, or it has gone.
+
+    Args:
+        view, depth: as for `take`.
+        belief: where the object should be.
+    """
+    camera, diagonal_m = view.camera, float(belief.size_m.norm())
+    rotation, translation = before = _pose(belief)
+    tolerance_m = config.tolerance * diagonal_m + config.noise * float(translation[2])
+    pixels = _project(camera, keyframe.points @ rotation.T + translation)
+    images = [_Smooth.around(view, pixels, blur) for blur in _BLURS_PX]
+    information = np.array([config.stray * diagonal_m] * 3 + [config.stray] * 3) ** -2.0
+    moved = np.zeros(6)
+    for step, width in enumerate(_WIDTHS):
+        level = step * len(images) // len(_WIDTHS)
+        by_depth = _depth_equations(keyframe, camera, depth, rotation, translation, width * tolerance_m)
+        by_grey = _brightness_equations(keyframe, camera, images[level], level, rotation, translation)
+        hessian = np.diag(information) + by_depth[0] + by_grey[0]
+        delta = -np.linalg.solve(hessian, information * moved + by_depth[1] + by_grey[1])
+        rotation, translation = so3.exp(torch.from_numpy(delta[3:])).numpy() @ rotation, translation + delta[:3]
+        moved = moved + delta
+    ways = [
+        (_compare(keyframe, camera, depth, images[-1], *pose, tolerance_m), pose)
+        for pose in ((rotation, translation), before)
+    ]
+    found, (rotation, translation) = max(ways, key=lambda way: way[0].agree - way[0].through)
+    if found.agree < config.least_share or found.through > config.seen_through * (found.agree + found.through):
+        return None
+    pose = SE3(torch.from_numpy(rotation), torch.from_numpy(translation))
+    return Recognised(pose, found.agree, found.hidden)
+
+
+@dataclass(frozen=True, eq=False)
+class _Smooth:
+    """A part of a grey image, smoothed, with its slopes."""
+
+    grey: _Image
+    across: _Image
+    down: _Image
+    corner: tuple[int, int]
+
+    @staticmethod
+    def around(view: View, pixels: _Array, blur_px: float) -> _Smooth:
+        """Around pixels (N, 2)."""
+        limit = (view.camera.width, view.camera.height)
+        left, top = np.clip(pixels.min(0) - _MARGIN_PX, 0, np.subtract(limit, 2)).astype(int)
+        right, bottom = np.clip(pixels.max(0) + _MARGIN_PX, (left + 2, top + 2), limit).astype(int)
+        grey = cv2.GaussianBlur(view.grey[top:bottom, left:right].astype(np.float32), (0, 0), blur_px)
+        across, down = (cv2.Scharr(grey, cv2.CV_32F, *order) / 32 for order in ((1, 0), (0, 1)))
+        return _Smooth(np.asarray(grey, dtype=np.float32), across, down, (int(left), int(top)))
+
+    def at(self, pixels: _Array) -> tuple[_Array, _Array, _Flags]:
+        """At pixels (N, 2): brightness (N,), its slope (N, 2) per pixel, and whether they are in it (N,)."""
+        places = pixels - self.corner
+        height, width = self.grey.shape
+        inside = np.all((places >= 0) & (places <= (width - 1, height - 1)), axis=-1)
+        at = np.where(inside[:, None], places, 0).astype(np.float32)[:, None]
+        read = [
+            cv2.remap(image, at, None, cv2.INTER_LINEAR)[:, 0].astype(np.float64)
+            for image in (self.grey, self.across, self.down)
+        ]
+        return read[0], np.stack(read[1:], -1), inside
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Shares of the points that should be seen: that agree, that readings lie behind, and that are hidden."""
+
+    agree: float
+    through: float
+    hidden: float
+
+
+def _on_solid(belief: Belief, camera: Camera, window: tuple[int, int, int, int]) -> tuple[_Array, _Flags]:
+    """Inverse depth (h, w) of the category's solid in a window, 0 beside it, and whether the solid is all around."""
+    size = (window[2] - window[0], window[3] - window[1])
+    nearness = nearness_of(belief, camera, window)
+    inner = cv2.erode(nearness, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    near = cv2.resize(nearness, size, interpolation=cv2.INTER_LINEAR)
+    return near.astype(np.float64), np.asarray(cv2.resize(inner, size, interpolation=cv2.INTER_NEAREST) > 0)
+
+
+def _surface(camera: Camera, corner: tuple[int, int], readings: _Array, is_own: _Flags) -> tuple[_Array, _Array]:
+    """Places (N, 3) of an object's readings (h, w), with normals towards the camera (N, 3)."""
+    rows, columns = np.indices(readings.shape)
+    rays = camera.rays(torch.from_numpy(np.stack([columns, rows], -1).astype(np.float64) + corner)).numpy()
+    count = cv2.blur(is_own.astype(np.float64), (3, 3))
+    smooth = cv2.blur(np.where(is_own, readings, 0), (3, 3)) / np.maximum(count, 1e-9)
+    places, step = rays * smooth[..., None], _STEP_PX
+    middle = np.s_[step:-step, step:-step]
+    sides = (np.s_[step:-step, 2 * step :], np.s_[step:-step, : -2 * step])
+    ends = (np.s_[2 * step :, step:-step], np.s_[: -2 * step, step:-step])
+    normals = np.cross(places[sides[0]] - places[sides[1]], places[ends[0]] - places[ends[1]])
+    normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
+    towards = (normals * places[middle]).sum(-1)
+    normals *= -np.sign(towards)[..., None]
+    is_whole = np.logical_and.reduce([is_own[part] for part in (middle, *sides, *ends)])
+    is_whole &= np.abs(towards) > _STEEP * np.linalg.norm(places[middle], axis=-1)
+    return places[middle][is_whole], normals[is_whole]
+
+
+def _depth_equations(
+    keyframe: Keyframe, camera: Camera, depth: Depth, rotation: _Array, translation: _Array, kernel_m: float
+) -> _Equations:
+    """Distance of readings to the planes of the points in front of which or behind which they lie."""
+    arm, normals = keyframe.points @ rotation.T, keyframe.normals @ rotation.T
+    places = arm + translation
+    z, valid, _ = _read(camera, depth, places)
+    valid &= (normals * places).sum(-1) < 0
+    # Along the line of sight from a point to its reading.
+    residual = np.where(valid, (normals * places).sum(-1) * (1 - z / np.maximum(places[:, 2], _NEAREST_M)), 0.0)
+    jacobian = np.concatenate([normals, np.cross(arm, normals)], -1)
+    share = min(1.0, _INDEPENDENT[0] / max(int(valid.sum()), 1))
+    weight = share * valid * _robust(residual, kernel_m) / (_READING_NOISE * places[:, 2]) ** 2
+    return _equations(jacobian, residual, weight)
+
+
+def _brightness_equations(
+    keyframe: Keyframe, camera: Camera, image: _Smooth, level: int, rotation: _Array, translation: _Array
+) -> _Equations:
+    """Change of brightness of the points, but for what all have in common."""
+    arm, normals = keyframe.points @ rotation.T, keyframe.normals @ rotation.T
+    places = arm + translation
+    value, slope, valid = image.at(_project(camera, places))
+    valid &= (normals * places).sum(-1) < 0
+    if not valid.any():
+        return np.zeros((6, 6)), np.zeros(6)
+    residual = value - keyframe.brightness[level]
+    residual -= np.median(residual[valid])
+    x, y, z = places[:, 0], places[:, 1], np.maximum(places[:, 2], _NEAREST_M)
+    across, down = slope[:, 0] * camera.fx / z, slope[:, 1] * camera.fy / z
+    by_place = np.stack([across, down, -(across * x + down * y) / z], -1)
+    jacobian = np.concatenate([by_place, np.cross(arm, by_place)], -1)
+    share = min(1.0, _INDEPENDENT[1] / int(valid.sum()))
+    weight = share * valid * _robust(residual, _BRIGHTNESS) / _BRIGHTNESS_NOISE**2
+    return _equations(jacobian, residual, weight)
+
+
+def _equations(jacobian: _Array, residual: _Array, weight: _Array) -> _Equations:
+    weighed = jacobian * weight[:, None]
+    return weighed.T @ jacobian, weighed.T @ residual
+
+
+def _robust(residual: _Array, kernel: float) -> _Array:
+    """Weight of Geman and McClure."""
+    return np.asarray((kernel**2 / (kernel**2 + residual**2)) ** 2)
+
+
+def _compare(
+    keyframe: Keyframe,
+    camera: Camera,
+    depth: Depth,
+    image: _Smooth,
+    rotation: _Array,
+    translation: _Array,
+    tolerance_m: float,
+) -> _Comparison:
+    places, normals = keyframe.points @ rotation.T + translation, keyframe.normals @ rotation.T
+    z, is_read, is_inside = _read(camera, depth, places)
+    facing = (normals * places).sum(-1) < -_TURNED_AWAY * np.linalg.norm(places, axis=-1)
+    behind = z - places[:, 2]
+    agree = facing & is_read & (np.abs(behind) < tolerance_m)
+    through = facing & is_read & (behind >= tolerance_m)
+    hidden = facing & (~is_inside | (is_read & (behind < -2 * tolerance_m)))
+    value, _, is_near = image.at(_project(camera, places))
+    change = value - keyframe.brightness[-1]
+    if agree.any():
+        agree &= is_near & (np.abs(change - np.median(change[agree])) < _BRIGHTNESS)
+    expected = max(int(facing.sum()), 1)
+    return _Comparison(agree.sum() / expected, through.sum() / expected, hidden.sum() / expected)
+
+
+def _read(camera: Camera, depth: Depth, places: _Array) -> tuple[_Array, _Flags, _Flags]:
+    """Readings (N,) where places (N, 3) appear, whether there are any, and whether that is in the image."""
+    pixels = np.rint(_project(camera, places)).astype(int)
+    inside = np.all((pixels >= 0) & (pixels < (camera.width, camera.height)), axis=-1)
+    column, row = np.where(inside[:, None], pixels, 0).T
+    z = depth[row, column].astype(np.float64)
+    return z, inside & np.isfinite(z) & (z > 0), inside
+
+
+def _project(camera: Camera, places: _Array) -> _Array:
+    """Pixels (N, 2) of places (N, 3) in the camera frame."""
+    z = np.maximum(places[:, 2:], _NEAREST_M)
+    return np.asarray(places[:, :2] / z * [camera.fx, camera.fy] + [camera.cx, camera.cy])
+
+
+def _pose(belief: Belief) -> tuple[_Array, _Array]:
+    pose = belief.camera_from_object.to(torch.float64)
+    return pose.rotation.numpy(), pose.translation.numpy()
