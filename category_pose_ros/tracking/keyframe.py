@@ -28,7 +28,8 @@ _Equations = tuple[_Array, _Array]  # normal equations of a step: (6, 6) and (6,
 
 _POINTS = 300
 _FEWEST = 40  # points of which a surface is kept
-_STEP_PX = 3  # between the neighbours that span a normal
+_SIDE = 48  # readings along the shorter side of an object, about: nearer objects are thinned
+_STEP = 3  # readings from one to the neighbours that span its normal
 _STEEP = 0.2  # least cosine between the line of sight and the normal, for the surface to be kept
 _TURNED_AWAY = 0.15  # the same for a point to be expected to be seen
 _NEAR_SOLID = 0.08  # how far from the category's solid a reading is the object's, in diagonals
@@ -125,11 +126,12 @@ def take(view: View, depth: Depth, belief: Belief, score: float) -> Keyframe | N
         score: of that look.
     """
     window = window_of(belief, view.camera)
-    if window is None or min(window[2] - window[0], window[3] - window[1]) <= 2 * _STEP_PX:
+    if window is None or min(window[2] - window[0], window[3] - window[1]) <= 2 * _STEP:
         return None
     left, top, right, bottom = window
-    readings = depth[top:bottom, left:right].astype(np.float64)
-    near, is_inner = _on_solid(belief, view.camera, window)
+    every = max(1, min(right - left, bottom - top) // _SIDE)
+    readings = depth[top:bottom:every, left:right:every].astype(np.float64)
+    near, is_inner = _on_solid(belief, view.camera, window, readings.shape)
     margin_m = _NEAR_SOLID * float(belief.size_m.norm())
     with np.errstate(divide="ignore", invalid="ignore"):
         behind = readings - 1 / near
@@ -137,7 +139,9 @@ def take(view: View, depth: Depth, belief: Belief, score: float) -> Keyframe | N
         is_own = is_known & (np.abs(behind) < margin_m)
         is_before = is_known & is_inner & (behind < -2 * margin_m)
     hidden = is_before.sum() / max((is_before | (is_own & is_inner)).sum(), 1)
-    places, normals = _surface(view.camera, (left, top), readings, is_own)
+    rows, columns = np.mgrid[top:bottom:every, left:right:every]
+    rays = view.camera.rays(torch.from_numpy(np.stack([columns, rows], -1).astype(np.float64))).numpy()
+    places, normals = _surface(rays, readings, is_own)
     if len(places) < _FEWEST:
         return None
     chosen = np.linspace(0, len(places) - 1, min(len(places), _POINTS)).astype(int)
@@ -225,22 +229,22 @@ class _Comparison:
     hidden: float
 
 
-def _on_solid(belief: Belief, camera: Camera, window: tuple[int, int, int, int]) -> tuple[_Array, _Flags]:
-    """Inverse depth (h, w) of the category's solid in a window, 0 beside it, and whether the solid is all around."""
-    size = (window[2] - window[0], window[3] - window[1])
+def _on_solid(
+    belief: Belief, camera: Camera, window: tuple[int, int, int, int], shape: tuple[int, ...]
+) -> tuple[_Array, _Flags]:
+    """Inverse depth of the category's solid in a window, 0 beside it, and whether it is all around, both of a shape."""
+    size = shape[::-1]
     nearness = nearness_of(belief, camera, window)
     inner = cv2.erode(nearness, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     near = cv2.resize(nearness, size, interpolation=cv2.INTER_LINEAR)
     return near.astype(np.float64), np.asarray(cv2.resize(inner, size, interpolation=cv2.INTER_NEAREST) > 0)
 
 
-def _surface(camera: Camera, corner: tuple[int, int], readings: _Array, is_own: _Flags) -> tuple[_Array, _Array]:
-    """Places (N, 3) of an object's readings (h, w), with normals towards the camera (N, 3)."""
-    rows, columns = np.indices(readings.shape)
-    rays = camera.rays(torch.from_numpy(np.stack([columns, rows], -1).astype(np.float64) + corner)).numpy()
+def _surface(rays: _Array, readings: _Array, is_own: _Flags) -> tuple[_Array, _Array]:
+    """Places (N, 3) of an object's readings (h, w) on their rays (h, w, 3), with normals towards the camera (N, 3)."""
     count = cv2.blur(is_own.astype(np.float64), (3, 3))
     smooth = cv2.blur(np.where(is_own, readings, 0), (3, 3)) / np.maximum(count, 1e-9)
-    places, step = rays * smooth[..., None], _STEP_PX
+    places, step = rays * smooth[..., None], _STEP
     middle = np.s_[step:-step, step:-step]
     sides = (np.s_[step:-step, 2 * step :], np.s_[step:-step, : -2 * step])
     ends = (np.s_[2 * step :, step:-step], np.s_[: -2 * step, step:-step])
