@@ -15,13 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from category_pose_ros.config import setting, validate
 from category_pose_ros.estimation.evidence import Evidence
-from category_pose_ros.estimation.images import Depth
+from category_pose_ros.estimation.images import Depth, is_reading
 from category_pose_ros.estimation.state import State
 from category_pose_ros.estimation.terms import DepthTerm, SizePriorTerm
 from category_pose_ros.geometry import SE3, Camera, so3
@@ -106,7 +105,7 @@ def sample_points(depth: Depth, camera: Camera, evidence: Evidence, config: Dept
     """
     left, top, right, bottom = _region(evidence, camera)
     window = depth[top:bottom, left:right]
-    rows, columns = np.nonzero(_is_reading(window))
+    rows, columns = np.nonzero(is_reading(window))
     if len(rows) > _CONSIDERED:  # of which the object has a good share
         rows, columns = (each[np.linspace(0, len(each) - 1, _CONSIDERED).astype(int)] for each in (rows, columns))
     pixels = torch.from_numpy(np.stack([columns + left, rows + top], -1)).float()
@@ -223,10 +222,6 @@ def _region(evidence: Evidence, camera: Camera) -> tuple[int, int, int, int]:
     return int(across[0]), int(down[0]), int(across[1]), int(down[1])
 
 
-def _is_reading(depth: Depth) -> npt.NDArray[np.bool_]:
-    return np.asarray(np.isfinite(depth) & (depth > 0))
-
-
 def _weights(share: Tensor, config: DepthConfig) -> Tensor:
     """Of readings whose cells show the object with these chances (N,): together no more than are independent."""
     if len(share) < config.least_points:
@@ -239,7 +234,7 @@ def _noise_m(window: Depth) -> float:
 
     A surface changes little from pixel to pixel and an edge is rare, so the median step is noise.
     """
-    valid = _is_reading(window)
+    valid = is_reading(window)
     both = valid[:, 1:] & valid[:, :-1]
     steps = np.abs(window[:, 1:][both] - window[:, :-1][both])
     return float(np.median(steps)) / (0.6745 * np.sqrt(2)) if steps.size else 0.0

@@ -35,6 +35,11 @@ def rectify_depth(frame: Frame) -> Depth | None:
     return np.asarray(moved_whole(frame.depth, frame.camera), dtype=np.float32)
 
 
+def is_reading(depth: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Where depth is known; 0, NaN and infinity are holes."""
+    return np.asarray(np.isfinite(depth) & (depth > 0))
+
+
 def rectify_mask(mask: npt.NDArray[np.bool_], camera: Camera) -> npt.NDArray[np.bool_]:
     """A mask (H, W) of a camera where it is in the rectified image."""
     if not camera.is_distorted:

@@ -41,6 +41,7 @@ _APART = 0.04  # least distance between two points in apparent diagonals
 _GRID = 16  # cells across the window of an object, in whose centres its depth is known
 _STEP = 0.1  # of depth between a cell and those around it, in diagonals, that is none
 _TINY = 1e-6
+NEAREST_M = 1e-3  # what is nearer, or behind the camera, is taken to be there
 _LEAST_SIDE_PX = 8  # of the window that an object appears in
 _FEWEST = 6  # points that tell the motion of a solid
 _LEAST_VARIANCE = 1e-10  # of what a motion is expected not to change, which keeps its inverse finite
@@ -185,7 +186,7 @@ class Flow:
         camera, config = now.camera, self._config
         on_box, start, valid = _padded(points)
         guess = _projected(expected, camera, on_box)
-        pixels, same = there_and_back(before, now, start[valid], guess[valid], config.return_px)
+        pixels, same = _there_and_back(before, now, start[valid], guess[valid], config.return_px)
         there = start.copy()
         there[valid], valid[valid] = pixels, same
         shown = CorrespondenceTerm(
@@ -246,7 +247,7 @@ def _shifted(states: State, camera: Camera, missed_px: _Array, valid: _Flags) ->
     return State(SE3(pose.rotation, moved), states.log_size)
 
 
-def there_and_back(before: View, now: View, pixels: _Array, guess: _Array, return_px: float) -> tuple[_Array, _Flags]:
+def _there_and_back(before: View, now: View, pixels: _Array, guess: _Array, return_px: float) -> tuple[_Array, _Flags]:
     """Where points (N, 2) have gone, and whether they come back to where they were (N,)."""
     # Pyramids of what is around the points alone.
     margin = _WINDOW_PX << _LEVELS
@@ -285,9 +286,13 @@ def _expected(beliefs: Sequence[Belief], motions: Sequence[Motion]) -> State:
 
 def _projected(states: State, camera: Camera, on_box: _Array) -> _Array:
     """Pixels (B, N, 2) of points (B, N, 3) on the boxes of objects."""
-    places = states.points_camera(torch.from_numpy(on_box)).numpy()
-    rays = places[..., :2] / np.maximum(places[..., 2:], 1e-3)
-    return np.asarray(rays * [camera.fx, camera.fy] + [camera.cx, camera.cy], dtype=np.float32)
+    return pixels_of(camera, states.points_camera(torch.from_numpy(on_box)).numpy()).astype(np.float32)
+
+
+def pixels_of(camera: Camera, places: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Pixels (..., 2) of places (..., 3) in the frame of a camera without distortion; finite behind it, too."""
+    rays = places[..., :2] / np.maximum(places[..., 2:], NEAREST_M)
+    return np.asarray(rays * [camera.fx, camera.fy] + [camera.cx, camera.cy], dtype=np.float64)
 
 
 def nearness_of(belief: Belief, camera: Camera, window: _Window) -> _Array:

@@ -8,7 +8,9 @@ hidden behind something nearer, or is seen through. What is covered takes nothin
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -17,9 +19,9 @@ import torch
 
 from category_pose_ros.config import setting, validate
 from category_pose_ros.estimation.belief import Belief
-from category_pose_ros.estimation.images import Depth
+from category_pose_ros.estimation.images import Depth, is_reading
 from category_pose_ros.geometry import SE3, Camera, so3
-from category_pose_ros.tracking.flow import View, nearness_of, window_of
+from category_pose_ros.tracking.flow import NEAREST_M, View, nearness_of, pixels_of, window_of
 
 _Array = npt.NDArray[np.float64]
 _Flags = npt.NDArray[np.bool_]
@@ -40,7 +42,9 @@ _BRIGHTNESS_NOISE = 10.0
 _READING_NOISE = 0.004  # of depth
 _INDEPENDENT = 60, 100  # readings and brightnesses that count, at most: neighbours err alike
 _MARGIN_PX = 40
-_NEAREST_M = 1e-3
+_AS_SURE = 0.1  # a look that scores lower by no more is as sure
+_MORE_HIDDEN = 0.1  # what hides more than that is something else before the object
+_TURNED_RAD = math.radians(15)  # another side of an object
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,13 @@ class Keyframe:
     rotation: _Array
     score: float
 
+    def replaces(self, old: Keyframe) -> bool:
+        """Whether to keep it in place of an earlier one: no more of the object hidden, and as sure or another side."""
+        if self.hidden > old.hidden + _MORE_HIDDEN:
+            return False
+        turned = so3.angle_between(torch.from_numpy(self.rotation), torch.from_numpy(old.rotation))
+        return self.score >= old.score - _AS_SURE or float(turned) > _TURNED_RAD
+
 
 @dataclass(frozen=True)
 class Recognised:
@@ -135,7 +146,7 @@ def take(view: View, depth: Depth, belief: Belief, score: float) -> Keyframe | N
     margin_m = _NEAR_SOLID * float(belief.size_m.norm())
     with np.errstate(divide="ignore", invalid="ignore"):
         behind = readings - 1 / near
-        is_known = np.isfinite(readings) & (readings > 0) & (near > 0)
+        is_known = is_reading(readings) & (near > 0)
         is_own = is_known & (np.abs(behind) < margin_m)
         is_before = is_known & is_inner & (behind < -2 * margin_m)
     hidden = is_before.sum() / max((is_before | (is_own & is_inner)).sum(), 1)
@@ -147,9 +158,9 @@ def take(view: View, depth: Depth, belief: Belief, score: float) -> Keyframe | N
     chosen = np.linspace(0, len(places) - 1, min(len(places), _POINTS)).astype(int)
     places, normals = places[chosen], normals[chosen]
     rotation, translation = _pose(belief)
-    pixels = _project(view.camera, places)
+    pixels = pixels_of(view.camera, places)
     images = [_Smooth.around(view, pixels, blur) for blur in _BLURS_PX]
-    brightness = tuple(image.at(pixels)[0] for image in images)
+    brightness = tuple(image.at(pixels) for image in images)
     return Keyframe((places - translation) @ rotation, normals @ rotation, brightness, float(hidden), rotation, score)
 
 
@@ -165,20 +176,20 @@ def recognise(
     camera, diagonal_m = view.camera, float(belief.size_m.norm())
     rotation, translation = before = _pose(belief)
     tolerance_m = config.tolerance * diagonal_m + config.noise * float(translation[2])
-    pixels = _project(camera, keyframe.points @ rotation.T + translation)
-    images = [_Smooth.around(view, pixels, blur) for blur in _BLURS_PX]
+    images = [_Smooth.around(view, _Laid.at(keyframe, camera, *before).pixels, blur) for blur in _BLURS_PX]
     information = np.array([config.stray * diagonal_m] * 3 + [config.stray] * 3) ** -2.0
     moved = np.zeros(6)
     for step, width in enumerate(_WIDTHS):
         level = step * len(images) // len(_WIDTHS)
-        by_depth = _depth_equations(keyframe, camera, depth, rotation, translation, width * tolerance_m)
-        by_grey = _brightness_equations(keyframe, camera, images[level], level, rotation, translation)
+        laid = _Laid.at(keyframe, camera, rotation, translation)
+        by_depth = _depth_equations(laid, depth, width * tolerance_m)
+        by_grey = _brightness_equations(laid, images[level], keyframe.brightness[level])
         hessian = np.diag(information) + by_depth[0] + by_grey[0]
         delta = -np.linalg.solve(hessian, information * moved + by_depth[1] + by_grey[1])
         rotation, translation = so3.exp(torch.from_numpy(delta[3:])).numpy() @ rotation, translation + delta[:3]
         moved = moved + delta
     ways = [
-        (_compare(keyframe, camera, depth, images[-1], *pose, tolerance_m), pose)
+        (_compare(_Laid.at(keyframe, camera, *pose), depth, images[-1], keyframe.brightness[-1], tolerance_m), pose)
         for pose in ((rotation, translation), before)
     ]
     found, (rotation, translation) = max(ways, key=lambda way: way[0].agree - way[0].through)
@@ -189,12 +200,50 @@ def recognise(
 
 
 @dataclass(frozen=True, eq=False)
+class _Laid:
+    """The points of a keyframe where a pose has them.
+
+    Attributes:
+        camera: whose frame it is.
+        arm: (N, 3) from the centre of the object.
+        places: (N, 3) in the camera frame.
+        normals: (N, 3).
+        towards: (N,) places times normals, negative where the surface is turned to the camera.
+        pixels: (N, 2).
+    """
+
+    camera: Camera
+    arm: _Array
+    places: _Array
+    normals: _Array
+    towards: _Array
+    pixels: _Array
+
+    @staticmethod
+    def at(keyframe: Keyframe, camera: Camera, rotation: _Array, translation: _Array) -> _Laid:
+        arm, normals = keyframe.points @ rotation.T, keyframe.normals @ rotation.T
+        places = arm + translation
+        return _Laid(camera, arm, places, normals, (normals * places).sum(-1), pixels_of(camera, places))
+
+    @property
+    def z(self) -> _Array:
+        """(N,) depth of the places, positive."""
+        return np.maximum(self.places[:, 2], NEAREST_M)
+
+    def read(self, depth: Depth) -> tuple[_Array, _Flags, _Flags]:
+        """Readings (N,) where the places appear, whether there are any, and whether that is in the image."""
+        pixels = np.rint(self.pixels).astype(int)
+        inside = np.all((pixels >= 0) & (pixels < (self.camera.width, self.camera.height)), axis=-1)
+        column, row = np.where(inside[:, None], pixels, 0).T
+        z = depth[row, column].astype(np.float64)
+        return z, inside & is_reading(z), inside
+
+
+@dataclass(frozen=True, eq=False)
 class _Smooth:
-    """A part of a grey image, smoothed, with its slopes."""
+    """A part of a grey image, smoothed."""
 
     grey: _Image
-    across: _Image
-    down: _Image
     corner: tuple[int, int]
 
     @staticmethod
@@ -204,20 +253,29 @@ class _Smooth:
         left, top = np.clip(pixels.min(0) - _MARGIN_PX, 0, np.subtract(limit, 2)).astype(int)
         right, bottom = np.clip(pixels.max(0) + _MARGIN_PX, (left + 2, top + 2), limit).astype(int)
         grey = cv2.GaussianBlur(view.grey[top:bottom, left:right].astype(np.float32), (0, 0), blur_px)
-        across, down = (cv2.Scharr(grey, cv2.CV_32F, *order) / 32 for order in ((1, 0), (0, 1)))
-        return _Smooth(np.asarray(grey, dtype=np.float32), across, down, (int(left), int(top)))
+        return _Smooth(np.asarray(grey, dtype=np.float32), (int(left), int(top)))
 
-    def at(self, pixels: _Array) -> tuple[_Array, _Array, _Flags]:
-        """At pixels (N, 2): brightness (N,), its slope (N, 2) per pixel, and whether they are in it (N,)."""
-        places = pixels - self.corner
-        height, width = self.grey.shape
-        inside = np.all((places >= 0) & (places <= (width - 1, height - 1)), axis=-1)
-        at = np.where(inside[:, None], places, 0).astype(np.float32)[:, None]
-        read = [
-            cv2.remap(image, at, None, cv2.INTER_LINEAR)[:, 0].astype(np.float64)
-            for image in (self.grey, self.across, self.down)
-        ]
-        return read[0], np.stack(read[1:], -1), inside
+    def has(self, pixels: _Array) -> _Flags:
+        """Whether pixels (N, 2) are in it."""
+        places, (height, width) = pixels - self.corner, self.grey.shape
+        return np.asarray(np.all((places >= 0) & (places <= (width - 1, height - 1)), axis=-1))
+
+    def at(self, pixels: _Array) -> _Array:
+        """Brightness (N,) at pixels (N, 2), anything where it has them not."""
+        return self._read(self.grey, pixels)
+
+    def slope_at(self, pixels: _Array) -> _Array:
+        """Change of brightness per pixel (N, 2)."""
+        return np.stack([self._read(image, pixels) for image in self._slopes], -1)
+
+    @cached_property
+    def _slopes(self) -> list[_Image]:
+        orders = ((1, 0), (0, 1))
+        return [np.asarray(cv2.Scharr(self.grey, cv2.CV_32F, *order) / 32, dtype=np.float32) for order in orders]
+
+    def _read(self, image: _Image, pixels: _Array) -> _Array:
+        places = np.where(self.has(pixels)[:, None], pixels - self.corner, 0).astype(np.float32)
+        return np.asarray(cv2.remap(image, places[:, None], None, cv2.INTER_LINEAR)[:, 0], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -257,38 +315,29 @@ def _surface(rays: _Array, readings: _Array, is_own: _Flags) -> tuple[_Array, _A
     return places[middle][is_whole], normals[is_whole]
 
 
-def _depth_equations(
-    keyframe: Keyframe, camera: Camera, depth: Depth, rotation: _Array, translation: _Array, kernel_m: float
-) -> _Equations:
+def _depth_equations(laid: _Laid, depth: Depth, kernel_m: float) -> _Equations:
     """Distance of readings to the planes of the points in front of which or behind which they lie."""
-    arm, normals = keyframe.points @ rotation.T, keyframe.normals @ rotation.T
-    places = arm + translation
-    z, valid, _ = _read(camera, depth, places)
-    valid &= (normals * places).sum(-1) < 0
+    z, valid, _ = laid.read(depth)
+    valid &= laid.towards < 0
     # Along the line of sight from a point to its reading.
-    residual = np.where(valid, (normals * places).sum(-1) * (1 - z / np.maximum(places[:, 2], _NEAREST_M)), 0.0)
-    jacobian = np.concatenate([normals, np.cross(arm, normals)], -1)
+    residual = np.where(valid, laid.towards * (1 - z / laid.z), 0.0)
+    jacobian = np.concatenate([laid.normals, np.cross(laid.arm, laid.normals)], -1)
     share = min(1.0, _INDEPENDENT[0] / max(int(valid.sum()), 1))
-    weight = share * valid * _robust(residual, kernel_m) / (_READING_NOISE * places[:, 2]) ** 2
+    weight = share * valid * _robust(residual, kernel_m) / (_READING_NOISE * laid.z) ** 2
     return _equations(jacobian, residual, weight)
 
 
-def _brightness_equations(
-    keyframe: Keyframe, camera: Camera, image: _Smooth, level: int, rotation: _Array, translation: _Array
-) -> _Equations:
+def _brightness_equations(laid: _Laid, image: _Smooth, brightness: _Array) -> _Equations:
     """Change of brightness of the points, but for what all have in common."""
-    arm, normals = keyframe.points @ rotation.T, keyframe.normals @ rotation.T
-    places = arm + translation
-    value, slope, valid = image.at(_project(camera, places))
-    valid &= (normals * places).sum(-1) < 0
+    valid = image.has(laid.pixels) & (laid.towards < 0)
     if not valid.any():
         return np.zeros((6, 6)), np.zeros(6)
-    residual = value - keyframe.brightness[level]
+    residual = image.at(laid.pixels) - brightness
     residual -= np.median(residual[valid])
-    x, y, z = places[:, 0], places[:, 1], np.maximum(places[:, 2], _NEAREST_M)
-    across, down = slope[:, 0] * camera.fx / z, slope[:, 1] * camera.fy / z
+    (x, y, _), z = laid.places.T, laid.z
+    across, down = (image.slope_at(laid.pixels) * [laid.camera.fx, laid.camera.fy]).T / z
     by_place = np.stack([across, down, -(across * x + down * y) / z], -1)
-    jacobian = np.concatenate([by_place, np.cross(arm, by_place)], -1)
+    jacobian = np.concatenate([by_place, np.cross(laid.arm, by_place)], -1)
     share = min(1.0, _INDEPENDENT[1] / int(valid.sum()))
     weight = share * valid * _robust(residual, _BRIGHTNESS) / _BRIGHTNESS_NOISE**2
     return _equations(jacobian, residual, weight)
@@ -304,43 +353,18 @@ def _robust(residual: _Array, kernel: float) -> _Array:
     return np.asarray((kernel**2 / (kernel**2 + residual**2)) ** 2)
 
 
-def _compare(
-    keyframe: Keyframe,
-    camera: Camera,
-    depth: Depth,
-    image: _Smooth,
-    rotation: _Array,
-    translation: _Array,
-    tolerance_m: float,
-) -> _Comparison:
-    places, normals = keyframe.points @ rotation.T + translation, keyframe.normals @ rotation.T
-    z, is_read, is_inside = _read(camera, depth, places)
-    facing = (normals * places).sum(-1) < -_TURNED_AWAY * np.linalg.norm(places, axis=-1)
-    behind = z - places[:, 2]
+def _compare(laid: _Laid, depth: Depth, image: _Smooth, brightness: _Array, tolerance_m: float) -> _Comparison:
+    z, is_read, is_inside = laid.read(depth)
+    facing = laid.towards < -_TURNED_AWAY * np.linalg.norm(laid.places, axis=-1)
+    behind = z - laid.places[:, 2]
     agree = facing & is_read & (np.abs(behind) < tolerance_m)
     through = facing & is_read & (behind >= tolerance_m)
     hidden = facing & (~is_inside | (is_read & (behind < -2 * tolerance_m)))
-    value, _, is_near = image.at(_project(camera, places))
-    change = value - keyframe.brightness[-1]
+    change = image.at(laid.pixels) - brightness
     if agree.any():
-        agree &= is_near & (np.abs(change - np.median(change[agree])) < _BRIGHTNESS)
+        agree &= image.has(laid.pixels) & (np.abs(change - np.median(change[agree])) < _BRIGHTNESS)
     expected = max(int(facing.sum()), 1)
     return _Comparison(agree.sum() / expected, through.sum() / expected, hidden.sum() / expected)
-
-
-def _read(camera: Camera, depth: Depth, places: _Array) -> tuple[_Array, _Flags, _Flags]:
-    """Readings (N,) where places (N, 3) appear, whether there are any, and whether that is in the image."""
-    pixels = np.rint(_project(camera, places)).astype(int)
-    inside = np.all((pixels >= 0) & (pixels < (camera.width, camera.height)), axis=-1)
-    column, row = np.where(inside[:, None], pixels, 0).T
-    z = depth[row, column].astype(np.float64)
-    return z, inside & np.isfinite(z) & (z > 0), inside
-
-
-def _project(camera: Camera, places: _Array) -> _Array:
-    """Pixels (N, 2) of places (N, 3) in the camera frame."""
-    z = np.maximum(places[:, 2:], _NEAREST_M)
-    return np.asarray(places[:, :2] / z * [camera.fx, camera.fy] + [camera.cx, camera.cy])
 
 
 def _pose(belief: Belief) -> tuple[_Array, _Array]:

@@ -19,7 +19,7 @@ import torch
 
 from category_pose_ros.config import section, setting, validate
 from category_pose_ros.estimation.belief import Belief, Search, Sighting
-from category_pose_ros.geometry import SE3, Symmetry, so3
+from category_pose_ros.geometry import SE3, Symmetry
 from category_pose_ros.geometry.symmetry import rotation_distance, symmetry_of
 from category_pose_ros.records import SECOND_NS, Frame, ObjectEstimate, Track, TrackState
 from category_pose_ros.tracking.association import apparent_diagonal, associate, distance
@@ -35,9 +35,6 @@ _ROUNDING = 1e-6  # of stamps, in looks
 _MOST_LOOKS = 1 / 3  # per track and frame, of tracks that are not in doubt
 _STEPS = 2  # frames through which what a search found is followed in place of one piece
 _ALIKE = 0.1  # greatest difference in apparent size and place of what is seen alike, in diagonals
-_AS_SURE = 0.1  # a look that scores lower by no more is as sure
-_MORE_HIDDEN = 0.1  # what is hidden more than that is something else before the object
-_TURNED_RAD = math.radians(15)  # another side of an object
 
 
 @dataclass(frozen=True)
@@ -320,11 +317,15 @@ class Tracker:
         if moment.depth is None or not is_sure:
             return
         new, old = take(moment.view, moment.depth, item.belief, item.shown), item.keyframe
-        if new is not None and (old is None or _is_to_replace(new, old)):
+        if new is not None and (old is None or new.replaces(old)):
             item.keyframe = new
 
-    def _is_held(self, item: _Living, sighting: Sighting, now: Moment, seconds: float) -> bool:
-        """Whether a track that a look does not surely see is hidden in part, and the rest looks as it did."""
+    def _hold(self, item: _Living, sighting: Sighting, now: Moment, seconds: float) -> bool:
+        """Hold a track that a look does not surely see, if it is hidden in part and the rest looks as it did.
+
+        Returns:
+            Whether it is held.
+        """
         config, depth = self._config.keyframe, now.depth
         if item.keyframe is None or depth is None or sighting.estimate.score >= config.score:
             return False
@@ -381,7 +382,7 @@ class Tracker:
         beside = [item.belief for item in others]
         sightings = self._estimator.follow(now.frame, beliefs, priors, beside) if beliefs else []
         pairs = zip(items, sightings[: len(items)], strict=True)
-        held = {id(item) for item, sighting in pairs if self._is_held(item, sighting, now, seconds)}
+        held = {id(item) for item, sighting in pairs if self._hold(item, sighting, now, seconds)}
         for item, rival in zip(rivals, sightings[len(items) :], strict=True):
             own = items.index(item)
             if id(item) not in held and rival.log_score > sightings[own].log_score + self._config.rival_margin:
@@ -648,14 +649,6 @@ def _way(item: _Living, expected: Motion, there: Carried | None) -> Motion:
     if item.track.state is TrackState.TENTATIVE:
         return Motion(there.motion.camera_from_object, expected.covariance)
     return there.motion
-
-
-def _is_to_replace(new: Keyframe, old: Keyframe) -> bool:
-    """Whether a later keyframe shows no less than an earlier one, or another side."""
-    if new.hidden > old.hidden + _MORE_HIDDEN:
-        return False
-    turned = so3.angle_between(torch.from_numpy(new.rotation), torch.from_numpy(old.rotation))
-    return new.score >= old.score - _AS_SURE or float(turned) > _TURNED_RAD
 
 
 def _is_one_pose(pose: SE3) -> bool:
