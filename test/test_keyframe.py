@@ -14,7 +14,15 @@ from category_pose_ros.estimation.belief import Belief
 from category_pose_ros.geometry import so3
 from category_pose_ros.geometry.box import box_window
 from category_pose_ros.tracking.flow import View
-from category_pose_ros.tracking.keyframe import Keyframe, KeyframeConfig, Recognised, recognise, take
+from category_pose_ros.tracking.keyframe import (
+    Keyframe,
+    KeyframeConfig,
+    Recognised,
+    hidden_share,
+    recognise,
+    renewed,
+    take,
+)
 
 CONFIG = KeyframeConfig()
 CATEGORIES = ("can", "mug", "laptop")
@@ -113,3 +121,36 @@ def test_an_object_outside_the_image_is_neither_kept_nor_known() -> None:
     item, far = thing("can"), thing("can", shift=(3.0, 0.0, 0.0))
     assert take(*scene(item), Belief.about(far), 0.9) is None
     assert recognise(kept(item), *scene(item), Belief.about(far), CONFIG) is None
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_what_is_hidden_is_measured_before_the_object_is_looked_for(category: str) -> None:
+    item = thing(category)
+    shares = [
+        hidden_share(kept(item), *scene(item, covered), Belief.about(item), CONFIG) for covered in (0.0, 0.3, 0.6)
+    ]
+    assert shares == sorted(shares)
+    assert shares[2] - shares[0] == pytest.approx(0.6, abs=0.25)
+
+
+def test_a_keyframe_is_renewed_where_the_object_shows_another_side() -> None:
+    before, after = kept(thing("mug")), thing("mug", turn=0.4)
+    assert renewed(before, *scene(thing("mug")), Belief.about(thing("mug"))) is before
+    now = renewed(before, *scene(after), Belief.about(after))
+    assert now is not before
+    assert now.score == before.score
+    found = recognise(now, *scene(after), Belief.about(after), CONFIG)
+    assert found is not None
+    assert found.share > 0.8
+    assert max(errors(found, after)) < 0.02
+
+
+def test_what_a_cover_hides_stays_as_it_was() -> None:
+    item, after = thing("can"), thing("can", turn=0.4)
+    now = renewed(kept(item), *scene(after, 0.4), Belief.about(after))
+    old = {tuple(point) for point in kept(item).points}
+    stays = np.array([tuple(point) in old for point in now.points])
+    assert 0.1 < stays.mean() < 0.9
+    found = recognise(now, *scene(after), Belief.about(after), CONFIG)
+    assert found is not None
+    assert max(errors(found, after)) < 0.02

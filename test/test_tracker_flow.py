@@ -231,9 +231,11 @@ def test_what_the_network_denies_is_not_held_in_full_view_nor_without_depth(cove
     assert not tracks[-1]
 
 
-def test_a_look_surer_than_keyframes_ask_for_is_believed() -> None:
+@pytest.mark.parametrize("covered", [False, True])
+def test_a_sure_look_is_believed_in_full_view_and_not_under_a_cover(covered: bool) -> None:
     thing = dataclasses.replace(half_hidden(), visible=lambda time: 1.0 if time < 0.5 else 0.4)
-    paint, measure = behind_a_screen(0.5)
+    paint, measure = behind_a_screen(0.5 if covered else 10.0)
     config = TrackerConfig(keyframe=KeyframeConfig(score=0.55))
     tracks = seen_by(World([thing]), every(1 / 15, 1.5), config, paint, measured=measure)
-    assert tracks[-1][1].estimate.score < 0.8
+    score = tracks[-1][1].estimate.score
+    assert score == pytest.approx(0.9) if covered else score < 0.8

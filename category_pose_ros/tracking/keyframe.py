@@ -8,6 +8,7 @@ hidden behind something nearer, or is seen through. What is covered takes nothin
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,7 +44,8 @@ _READING_NOISE = 0.004  # of depth
 _INDEPENDENT = 60, 100  # readings and brightnesses that count, at most: neighbours err alike
 _MARGIN_PX = 40
 _AS_SURE = 0.1  # a look that scores lower by no more is as sure
-_MORE_HIDDEN = 0.1  # what hides more than that is something else before the object
+_MORE_HIDDEN = 0.05  # what hides more than that is something else before the object
+_NEARER = 1.25  # times, from where an object looks otherwise
 _TURNED_RAD = math.radians(15)  # another side of an object
 
 
@@ -54,6 +56,13 @@ class KeyframeConfig:
     score: float = setting(
         0.5,
         "A look that scores at least this is kept as how the object looks; one below is tried against that.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    sure: float = setting(
+        0.9,
+        "A look that scores at least this is believed, against later ones that do not see the object, "
+        "as soon as a little of it is hidden.",
         minimum=0.0,
         maximum=1.0,
     )
@@ -94,6 +103,7 @@ class Keyframe:
         brightness: (N,) per level of `_BLURS_PX`.
         hidden: share of the object that something nearer hid then.
         rotation: (3, 3) of camera_from_object then.
+        distance_m: of the object then.
         score: of the look.
     """
 
@@ -102,14 +112,18 @@ class Keyframe:
     brightness: tuple[_Array, ...]
     hidden: float
     rotation: _Array
+    distance_m: float
     score: float
 
     def replaces(self, old: Keyframe) -> bool:
         """Whether to keep it in place of an earlier one: no more of the object hidden, and as sure or another side."""
         if self.hidden > old.hidden + _MORE_HIDDEN:
             return False
-        turned = so3.angle_between(torch.from_numpy(self.rotation), torch.from_numpy(old.rotation))
-        return self.score >= old.score - _AS_SURE or float(turned) > _TURNED_RAD
+        return self.score >= old.score - _AS_SURE or old.is_turned(self.rotation)
+
+    def is_turned(self, rotation: _Array) -> bool:
+        """Whether an object turned so (3, 3) shows another side."""
+        return float(so3.angle_between(torch.from_numpy(rotation), torch.from_numpy(self.rotation))) > _TURNED_RAD
 
 
 @dataclass(frozen=True)
@@ -136,32 +150,28 @@ def take(view: View, depth: Depth, belief: Belief, score: float) -> Keyframe | N
         belief: where the object was seen.
         score: of that look.
     """
-    window = window_of(belief, view.camera)
-    if window is None or min(window[2] - window[0], window[3] - window[1]) <= 2 * _STEP:
+    seen = _Readings.of(view.camera, depth, belief)
+    if seen is None or min(seen.depth.shape) <= 2 * _STEP:
         return None
-    left, top, right, bottom = window
-    every = max(1, min(right - left, bottom - top) // _SIDE)
-    readings = depth[top:bottom:every, left:right:every].astype(np.float64)
-    near, is_inner = _on_solid(belief, view.camera, window, readings.shape)
-    margin_m = _NEAR_SOLID * float(belief.size_m.norm())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        behind = readings - 1 / near
-        is_known = is_reading(readings) & (near > 0)
-        is_own = is_known & (np.abs(behind) < margin_m)
-        is_before = is_known & is_inner & (behind < -2 * margin_m)
-    hidden = is_before.sum() / max((is_before | (is_own & is_inner)).sum(), 1)
-    rows, columns = np.mgrid[top:bottom:every, left:right:every]
-    rays = view.camera.rays(torch.from_numpy(np.stack([columns, rows], -1).astype(np.float64))).numpy()
-    places, normals = _surface(rays, readings, is_own)
+    rays = view.camera.rays(torch.from_numpy(seen.pixels)).numpy()
+    places, normals = _surface(rays, seen.depth, seen.is_own)
     if len(places) < _FEWEST:
         return None
-    chosen = np.linspace(0, len(places) - 1, min(len(places), _POINTS)).astype(int)
+    chosen = _spread(len(places), _POINTS)
     places, normals = places[chosen], normals[chosen]
     rotation, translation = _pose(belief)
     pixels = pixels_of(view.camera, places)
     images = [_Smooth.around(view, pixels, blur) for blur in _BLURS_PX]
     brightness = tuple(image.at(pixels) for image in images)
-    return Keyframe((places - translation) @ rotation, normals @ rotation, brightness, float(hidden), rotation, score)
+    return Keyframe(
+        (places - translation) @ rotation,
+        normals @ rotation,
+        brightness,
+        seen.hidden,
+        rotation,
+        float(translation[2]),
+        score,
+    )
 
 
 def recognise(
@@ -175,15 +185,15 @@ def recognise(
     """
     camera, diagonal_m = view.camera, float(belief.size_m.norm())
     rotation, translation = before = _pose(belief)
-    tolerance_m = config.tolerance * diagonal_m + config.noise * float(translation[2])
+    tolerance_m = _tolerance_m(belief, config)
     images = [_Smooth.around(view, _Laid.at(keyframe, camera, *before).pixels, blur) for blur in _BLURS_PX]
     information = np.array([config.stray * diagonal_m] * 3 + [config.stray] * 3) ** -2.0
     moved = np.zeros(6)
     for step, width in enumerate(_WIDTHS):
         level = step * len(images) // len(_WIDTHS)
         laid = _Laid.at(keyframe, camera, rotation, translation)
-        by_depth = _depth_equations(laid, depth, width * tolerance_m)
-        by_grey = _brightness_equations(laid, images[level], keyframe.brightness[level])
+        by_depth, there = _depth_equations(laid, depth, width * tolerance_m)
+        by_grey = _brightness_equations(laid, images[level], keyframe.brightness[level], there)
         hessian = np.diag(information) + by_depth[0] + by_grey[0]
         delta = -np.linalg.solve(hessian, information * moved + by_depth[1] + by_grey[1])
         rotation, translation = so3.exp(torch.from_numpy(delta[3:])).numpy() @ rotation, translation + delta[:3]
@@ -196,7 +206,94 @@ def recognise(
     if found.agree < config.least_share or found.through > config.seen_through * (found.agree + found.through):
         return None
     pose = SE3(torch.from_numpy(rotation), torch.from_numpy(translation))
-    return Recognised(pose, found.agree, found.hidden)
+    moved_there = dataclasses.replace(belief, camera_from_object=pose)
+    return Recognised(pose, found.agree, hidden_share(keyframe, view, depth, moved_there, config))
+
+
+def renewed(keyframe: Keyframe, view: View, depth: Depth, belief: Belief) -> Keyframe:
+    """With what an object shows now, where it is turned, nearer or farther than it was; the rest stays as it was.
+
+    Args:
+        view, depth: as for `take`.
+        belief: where the object was recognised.
+    """
+    rotation, translation = _pose(belief)
+    nearer = translation[2] / keyframe.distance_m
+    if not keyframe.is_turned(rotation) and 1 / _NEARER < nearer < _NEARER:
+        return keyframe
+    new = take(view, depth, belief, keyframe.score)
+    if new is None:
+        return keyframe
+    laid = _Laid.at(keyframe, view.camera, rotation, translation)
+    z, is_read, _ = laid.read(depth)
+    margin_m = _NEAR_SOLID * float(belief.size_m.norm())
+    seen = (laid.towards < 0) & is_read & (z - laid.places[:, 2] > -margin_m)
+    rest, some = np.flatnonzero(~seen), _spread(len(new.points), max(int(seen.sum()), _FEWEST))
+    return Keyframe(
+        np.concatenate([new.points[some], keyframe.points[rest]]),
+        np.concatenate([new.normals[some], keyframe.normals[rest]]),
+        tuple(
+            np.concatenate([now[some], then[rest]])
+            for now, then in zip(new.brightness, keyframe.brightness, strict=True)
+        ),
+        keyframe.hidden,
+        rotation,
+        float(translation[2]),
+        keyframe.score,
+    )
+
+
+def hidden_share(keyframe: Keyframe, view: View, depth: Depth, belief: Belief, config: KeyframeConfig) -> float:
+    """Share of an object that something nearer, or the border of the image, hides where it should be.
+
+    Of the surface that is known or of the category's solid, whichever is hidden more: a keyframe shows one side.
+
+    Args:
+        view, depth: as for `take`.
+        belief: where the object should be.
+    """
+    laid = _Laid.at(keyframe, view.camera, *_pose(belief))
+    z, is_read, is_inside = laid.read(depth)
+    is_before = is_read & (z - laid.places[:, 2] < -2 * _tolerance_m(belief, config))
+    of_surface = (laid.faces & (~is_inside | is_before)).sum() / max(int(laid.faces.sum()), 1)
+    seen = _Readings.of(view.camera, depth, belief)
+    return max(float(of_surface), 0.0 if seen is None else seen.hidden)
+
+
+@dataclass(frozen=True, eq=False)
+class _Readings:
+    """What depth reads where an object is, thinned.
+
+    Attributes:
+        pixels: (h, w, 2) column and row of each.
+        depth: (h, w) metres.
+        is_own: (h, w) whether it is on the category's solid, or nearly.
+        hidden: share of the solid before which there is something nearer.
+    """
+
+    pixels: _Array
+    depth: _Array
+    is_own: _Flags
+    hidden: float
+
+    @staticmethod
+    def of(camera: Camera, depth: Depth, belief: Belief) -> _Readings | None:
+        """None where the object is hardly in the image."""
+        window = window_of(belief, camera)
+        if window is None:
+            return None
+        left, top, right, bottom = window
+        every = max(1, min(right - left, bottom - top) // _SIDE)
+        readings = depth[top:bottom:every, left:right:every].astype(np.float64)
+        near, is_inner = _on_solid(belief, camera, window, readings.shape)
+        margin_m = _NEAR_SOLID * float(belief.size_m.norm())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            is_known = is_reading(readings)
+            is_own = is_known & (near > 0) & (np.abs(readings - 1 / near) < margin_m)
+            is_before = is_known & is_inner & (readings < 1 / near - margin_m)
+        hidden = is_before.sum() / max((is_before | (is_own & is_inner)).sum(), 1)
+        rows, columns = np.mgrid[top:bottom:every, left:right:every]
+        return _Readings(np.stack([columns, rows], -1).astype(np.float64), readings, is_own, float(hidden))
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +321,11 @@ class _Laid:
         arm, normals = keyframe.points @ rotation.T, keyframe.normals @ rotation.T
         places = arm + translation
         return _Laid(camera, arm, places, normals, (normals * places).sum(-1), pixels_of(camera, places))
+
+    @cached_property
+    def faces(self) -> _Flags:
+        """Whether a point should be seen (N,), as it is turned."""
+        return np.asarray(self.towards < -_TURNED_AWAY * np.linalg.norm(self.places, axis=-1))
 
     @property
     def z(self) -> _Array:
@@ -280,11 +382,10 @@ class _Smooth:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """Shares of the points that should be seen: that agree, that readings lie behind, and that are hidden."""
+    """Shares of the points that should be seen: that agree, and that readings lie behind."""
 
     agree: float
     through: float
-    hidden: float
 
 
 def _on_solid(
@@ -315,20 +416,25 @@ def _surface(rays: _Array, readings: _Array, is_own: _Flags) -> tuple[_Array, _A
     return places[middle][is_whole], normals[is_whole]
 
 
-def _depth_equations(laid: _Laid, depth: Depth, kernel_m: float) -> _Equations:
-    """Distance of readings to the planes of the points in front of which or behind which they lie."""
-    z, valid, _ = laid.read(depth)
-    valid &= laid.towards < 0
+def _depth_equations(laid: _Laid, depth: Depth, kernel_m: float) -> tuple[_Equations, _Array]:
+    """Distance of readings to the planes of the points in front of which or behind which they lie.
+
+    Returns:
+        The equations, and how far each point is believed to be there (N,), 1 where there is no reading.
+    """
+    z, is_read, _ = laid.read(depth)
+    valid = is_read & (laid.towards < 0)
     # Along the line of sight from a point to its reading.
     residual = np.where(valid, laid.towards * (1 - z / laid.z), 0.0)
     jacobian = np.concatenate([laid.normals, np.cross(laid.arm, laid.normals)], -1)
     share = min(1.0, _INDEPENDENT[0] / max(int(valid.sum()), 1))
-    weight = share * valid * _robust(residual, kernel_m) / (_READING_NOISE * laid.z) ** 2
-    return _equations(jacobian, residual, weight)
+    there = _robust(residual, kernel_m)
+    weight = share * valid * there / (_READING_NOISE * laid.z) ** 2
+    return _equations(jacobian, residual, weight), there
 
 
-def _brightness_equations(laid: _Laid, image: _Smooth, brightness: _Array) -> _Equations:
-    """Change of brightness of the points, but for what all have in common."""
+def _brightness_equations(laid: _Laid, image: _Smooth, brightness: _Array, there: _Array) -> _Equations:
+    """Change of brightness of the points, but for what all have in common, as far as they are there (N,)."""
     valid = image.has(laid.pixels) & (laid.towards < 0)
     if not valid.any():
         return np.zeros((6, 6)), np.zeros(6)
@@ -339,7 +445,7 @@ def _brightness_equations(laid: _Laid, image: _Smooth, brightness: _Array) -> _E
     by_place = np.stack([across, down, -(across * x + down * y) / z], -1)
     jacobian = np.concatenate([by_place, np.cross(laid.arm, by_place)], -1)
     share = min(1.0, _INDEPENDENT[1] / int(valid.sum()))
-    weight = share * valid * _robust(residual, _BRIGHTNESS) / _BRIGHTNESS_NOISE**2
+    weight = share * valid * there * _robust(residual, _BRIGHTNESS) / _BRIGHTNESS_NOISE**2
     return _equations(jacobian, residual, weight)
 
 
@@ -354,19 +460,27 @@ def _robust(residual: _Array, kernel: float) -> _Array:
 
 
 def _compare(laid: _Laid, depth: Depth, image: _Smooth, brightness: _Array, tolerance_m: float) -> _Comparison:
-    z, is_read, is_inside = laid.read(depth)
-    facing = laid.towards < -_TURNED_AWAY * np.linalg.norm(laid.places, axis=-1)
+    z, is_read, _ = laid.read(depth)
     behind = z - laid.places[:, 2]
-    agree = facing & is_read & (np.abs(behind) < tolerance_m)
-    through = facing & is_read & (behind >= tolerance_m)
-    hidden = facing & (~is_inside | (is_read & (behind < -2 * tolerance_m)))
+    agree = laid.faces & is_read & (np.abs(behind) < tolerance_m)
+    through = laid.faces & is_read & (behind >= tolerance_m)
     change = image.at(laid.pixels) - brightness
     if agree.any():
         agree &= image.has(laid.pixels) & (np.abs(change - np.median(change[agree])) < _BRIGHTNESS)
-    expected = max(int(facing.sum()), 1)
-    return _Comparison(agree.sum() / expected, through.sum() / expected, hidden.sum() / expected)
+    expected = max(int(laid.faces.sum()), 1)
+    return _Comparison(agree.sum() / expected, through.sum() / expected)
+
+
+def _spread(count: int, most: int) -> npt.NDArray[np.int64]:
+    """At most so many indices, evenly."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def _pose(belief: Belief) -> tuple[_Array, _Array]:
     pose = belief.camera_from_object.to(torch.float64)
     return pose.rotation.numpy(), pose.translation.numpy()
+
+
+def _tolerance_m(belief: Belief, config: KeyframeConfig) -> float:
+    diagonal_m, z_m = float(belief.size_m.norm()), float(belief.camera_from_object.translation[2])
+    return config.tolerance * diagonal_m + config.noise * z_m

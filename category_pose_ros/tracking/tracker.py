@@ -19,12 +19,21 @@ import torch
 
 from category_pose_ros.config import section, setting, validate
 from category_pose_ros.estimation.belief import Belief, Search, Sighting
+from category_pose_ros.estimation.images import Depth
 from category_pose_ros.geometry import SE3, Symmetry
 from category_pose_ros.geometry.symmetry import rotation_distance, symmetry_of
 from category_pose_ros.records import SECOND_NS, Frame, ObjectEstimate, Track, TrackState
 from category_pose_ros.tracking.association import apparent_diagonal, associate, distance
-from category_pose_ros.tracking.flow import Carried, Flow, FlowConfig, Points
-from category_pose_ros.tracking.keyframe import Keyframe, KeyframeConfig, recognise, take
+from category_pose_ros.tracking.flow import Carried, Flow, FlowConfig, Points, View
+from category_pose_ros.tracking.keyframe import (
+    Keyframe,
+    KeyframeConfig,
+    Recognised,
+    hidden_share,
+    recognise,
+    renewed,
+    take,
+)
 from category_pose_ros.tracking.motion import Motion, MotionConfig, Velocity, expect, gone
 from category_pose_ros.tracking.parallax import Parallax, ParallaxConfig, at_distance, looked
 from category_pose_ros.tracking.trail import Moment, Trail
@@ -34,6 +43,10 @@ _FEW_S = 0.5  # frames so far apart are searched each
 _ROUNDING = 1e-6  # of stamps, in looks
 _MOST_LOOKS = 1 / 3  # per track and frame, of tracks that are not in doubt
 _STEPS = 2  # frames through which what a search found is followed in place of one piece
+_LITTLE = 0.25  # of what must be hidden, where the look or the keyframe is sure
+_MISFIT = 0.3  # greatest share of an object that its category's shape seems to hide where nothing does
+_WELL_SEEN = 0.5  # share of a surface that agrees where how it looks is renewed
+_MOSTLY_HIDDEN = 0.7  # where more is, what is seen may be something else
 _ALIKE = 0.1  # greatest difference in apparent size and place of what is seen alike, in diagonals
 
 
@@ -321,35 +334,64 @@ class Tracker:
             item.keyframe = new
 
     def _hold(self, item: _Living, sighting: Sighting, now: Moment, seconds: float) -> bool:
-        """Hold a track that a look does not surely see, if it is hidden in part and the rest looks as it did.
+        """Hold a track that is hidden in part, and whose rest looks as it did, whatever the look sees.
+
+        The network takes what is left of a covered object for a smaller one, or for none.
 
         Returns:
             Whether it is held.
         """
-        config, depth = self._config.keyframe, now.depth
-        if item.keyframe is None or depth is None or sighting.estimate.score >= config.score:
-            return False
-        tried = (recognise(item.keyframe, now.view, depth, each, config) for each in (item.belief, sighting.belief))
-        found = max((each for each in tried if each is not None), key=lambda each: each.share, default=None)
+        keyframe, depth, config = item.keyframe, now.depth, self._config.keyframe
+        if keyframe is None or depth is None or item.track.state is TrackState.LOST:
+            return False  # a plane is soon found that looks like a side of what was lost
+        found = self._known_again(item, keyframe, sighting, now.view, depth)
         if found is None:
-            return False
-        if found.hidden < config.least_hidden:
-            if sighting.estimate.score < self._config.loss.keep_score:
-                item.keyframe = None  # in full view the network knows better
             return False
         before, pose = item.belief.camera_from_object.to(torch.float64), found.camera_from_object
         if seconds > 0 and not item.carried:
             item.velocity = item.velocity.corrected(before, pose, seconds, self._config.motion.velocity_gain)
         item.belief = dataclasses.replace(item.belief, camera_from_object=pose)
+        if found.share >= _WELL_SEEN and found.hidden < _MOSTLY_HIDDEN:
+            item.keyframe = renewed(keyframe, now.view, depth, item.belief)
         item.anchored, item.misses = True, 0
+        estimate, told = item.track.estimate, max(0.0, 1 - found.hidden / config.least_hidden)
         estimate = dataclasses.replace(
-            item.track.estimate, camera_from_object=pose.to(torch.float32), visible_fraction=found.share
+            estimate,
+            camera_from_object=pose.to(torch.float32),
+            visible_fraction=found.share,
+            # The less is hidden, the more the look tells.
+            score=estimate.score + told * (sighting.estimate.score - estimate.score),
         )
         smooth = self._smoothed(_at(item.track.estimate, item.seen_at), estimate)
-        state = TrackState.CONFIRMED if item.track.state is TrackState.LOST else item.track.state
+        is_believed = smooth.score >= self._config.withdraw_score
+        state = item.track.state if is_believed else TrackState.TENTATIVE
         item.track = Track(item.track.track_id, state, smooth, now.frame.stamp_ns)
         item.seen_at = smooth.camera_from_object
         return True
+
+    def _known_again(
+        self, item: _Living, keyframe: Keyframe, sighting: Sighting, view: View, depth: Depth
+    ) -> Recognised | None:
+        """Where a track is that something hides, by how it looked; None where the look is to be believed."""
+        config, score = self._config.keyframe, sighting.estimate.score
+        is_seen = score >= config.score
+        least_hidden = config.least_hidden * (_LITTLE if is_seen or keyframe.score >= config.sure else 1.0)
+        starts = [item.belief]
+        if is_seen:
+            usual = min(keyframe.hidden, _MISFIT)
+            if hidden_share(keyframe, view, depth, item.belief, config) < usual + least_hidden:
+                return None
+        else:
+            starts.append(sighting.belief)
+        tried = (recognise(keyframe, view, depth, each, config) for each in starts)
+        found = max((each for each in tried if each is not None), key=lambda each: each.share, default=None)
+        if found is None:
+            return None
+        if not is_seen and found.hidden < least_hidden:
+            if score < self._config.loss.keep_score:
+                item.keyframe = None  # in full view the network knows better
+            return None
+        return found
 
     def _move(self, item: _Living, expected: Motion, there: Carried, seconds: float) -> None:
         """What is published of a track, and its velocity, as its points have moved."""
