@@ -207,7 +207,10 @@ def recognise(
         return None
     pose = SE3(torch.from_numpy(rotation), torch.from_numpy(translation))
     moved_there = dataclasses.replace(belief, camera_from_object=pose)
-    return Recognised(pose, found.agree, hidden_share(keyframe, view, depth, moved_there, config))
+    hidden = hidden_share(keyframe, view, depth, moved_there, config)
+    readings = _Readings.of(camera, depth, moved_there)
+    # A keyframe shows one side: the category's solid may be hidden more.
+    return Recognised(pose, found.agree, hidden if readings is None else max(hidden, readings.hidden))
 
 
 def renewed(keyframe: Keyframe, view: View, depth: Depth, belief: Belief) -> Keyframe:
@@ -244,9 +247,7 @@ def renewed(keyframe: Keyframe, view: View, depth: Depth, belief: Belief) -> Key
 
 
 def hidden_share(keyframe: Keyframe, view: View, depth: Depth, belief: Belief, config: KeyframeConfig) -> float:
-    """Share of an object that something nearer, or the border of the image, hides where it should be.
-
-    Of the surface that is known or of the category's solid, whichever is hidden more: a keyframe shows one side.
+    """Share of the surface that is known that something nearer, or the border of the image, hides.
 
     Args:
         view, depth: as for `take`.
@@ -255,9 +256,7 @@ def hidden_share(keyframe: Keyframe, view: View, depth: Depth, belief: Belief, c
     laid = _Laid.at(keyframe, view.camera, *_pose(belief))
     z, is_read, is_inside = laid.read(depth)
     is_before = is_read & (z - laid.places[:, 2] < -2 * _tolerance_m(belief, config))
-    of_surface = (laid.faces & (~is_inside | is_before)).sum() / max(int(laid.faces.sum()), 1)
-    seen = _Readings.of(view.camera, depth, belief)
-    return max(float(of_surface), 0.0 if seen is None else seen.hidden)
+    return float((laid.faces & (~is_inside | is_before)).sum() / max(int(laid.faces.sum()), 1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,8 +43,8 @@ _FEW_S = 0.5  # frames so far apart are searched each
 _ROUNDING = 1e-6  # of stamps, in looks
 _MOST_LOOKS = 1 / 3  # per track and frame, of tracks that are not in doubt
 _STEPS = 2  # frames through which what a search found is followed in place of one piece
-_LITTLE = 0.25  # of what must be hidden, where the look or the keyframe is sure
-_MISFIT = 0.3  # greatest share of an object that its category's shape seems to hide where nothing does
+_IF_SEEN = 0.5  # of what must be hidden, where the look sees the object
+_IF_SURE = 0.25  # of the same, where it does not and the keyframe is sure
 _WELL_SEEN = 0.5  # share of a surface that agrees where how it looks is renewed
 _MOSTLY_HIDDEN = 0.7  # where more is, what is seen may be something else
 _ALIKE = 0.1  # greatest difference in apparent size and place of what is seen alike, in diagonals
@@ -375,14 +375,11 @@ class Tracker:
         """Where a track is that something hides, by how it looked; None where the look is to be believed."""
         config, score = self._config.keyframe, sighting.estimate.score
         is_seen = score >= config.score
-        least_hidden = config.least_hidden * (_LITTLE if is_seen or keyframe.score >= config.sure else 1.0)
-        starts = [item.belief]
-        if is_seen:
-            usual = min(keyframe.hidden, _MISFIT)
-            if hidden_share(keyframe, view, depth, item.belief, config) < usual + least_hidden:
-                return None
-        else:
-            starts.append(sighting.belief)
+        if_sure = _IF_SURE if keyframe.score >= config.sure else 1.0
+        least_hidden = config.least_hidden * (_IF_SEEN if is_seen else if_sure)
+        if is_seen and hidden_share(keyframe, view, depth, item.belief, config) < least_hidden:
+            return None
+        starts = [item.belief] if is_seen else [item.belief, sighting.belief]
         tried = (recognise(keyframe, view, depth, each, config) for each in starts)
         found = max((each for each in tried if each is not None), key=lambda each: each.share, default=None)
         if found is None:
