@@ -51,11 +51,11 @@ _TURNED_RAD = math.radians(15)  # another side of an object
 
 @dataclass(frozen=True)
 class KeyframeConfig:
-    """When a track that the network does not see is held by how it looked. Depth only."""
+    """When a track under a cover is held by how it looked. Depth only."""
 
     score: float = setting(
         0.5,
-        "A look that scores at least this is kept as how the object looks; one below is tried against that.",
+        "A look that scores at least this sees the object, and is kept as how it looks.",
         minimum=0.0,
         maximum=1.0,
     )
@@ -71,7 +71,8 @@ class KeyframeConfig:
     )
     least_hidden: float = setting(
         0.2,
-        "Share that must be hidden: what is in full view and yet not seen is not what it was taken for.",
+        "Share that must be hidden where a look does not see the object: what is in full view is not what it was "
+        "taken for. Half of that where it does, and a quarter where it does not and the kept look was sure.",
         minimum=0.0,
         maximum=1.0,
     )
