@@ -128,7 +128,10 @@ def from_dict(config_class: type[Config], values: Mapping[str, Any], prefix: str
         else:
             item = _as_setting(fields[key], hints[key], prefix)
             arguments[key] = _coerce(item, value)
-    return config_class(**arguments)
+    try:
+        return config_class(**arguments)
+    except ValueError as error:  # of settings that contradict each other; each by itself is checked above
+        raise ValueError(f"{prefix}{error}") from error
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -150,9 +153,12 @@ def load_yaml(config_class: type[Config], path: Path) -> Config:
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from error
-    return from_dict(config_class, {} if values is None else values)  # an empty file says nothing
+    try:
+        return from_dict(config_class, {} if values is None else values)  # an empty file says nothing
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _own_settings(config_class: type) -> Iterator[Setting]:
@@ -170,7 +176,10 @@ def _as_setting(field: dataclasses.Field[Any], hint: Any, prefix: str) -> Settin
 def _coerce(item: Setting, value: Any) -> Any:
     """YAML and ROS write 1 for 1.0 and lists for tuples; anything else must match as it is."""
     if item.type is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError as error:
+            raise ValueError(f"{item.name}: expected a number that a float can hold, got an integer") from error
     if item.type is list and isinstance(value, list):
         value = tuple(value)
     _check(item, value)

@@ -50,7 +50,7 @@ class Frame:
         rgb: (H, W, 3) uint8.
         camera: intrinsics of this image.
         depth: (H, W) float32 metres, registered to the image; 0 and NaN are holes. None: RGB only.
-        stamp_ns: time of exposure in integer nanoseconds.
+        stamp_ns: time of exposure in integer nanoseconds; what tracks live by, so a stream's has to advance.
         regions: where objects are searched for; empty: nowhere. None: everywhere.
 
     Raises:
@@ -75,6 +75,7 @@ class Frame:
             raise ValueError(f"depth: expected {(height, width)} float32 metres, got {_describe(self.depth)}")
         if not isinstance(self.stamp_ns, (int, np.integer)) or self.stamp_ns < 0:
             raise ValueError(f"stamp_ns: expected a non-negative integer, got {self.stamp_ns!r}")
+        object.__setattr__(self, "stamp_ns", int(self.stamp_ns))  # differences of unsigned ones would wrap around
         for region in self.regions or ():
             if region.mask is not None and region.mask.shape != (height, width):
                 raise ValueError(f"regions: expected masks of shape {(height, width)}, got {region.mask.shape}")

@@ -25,6 +25,7 @@ ARGUMENTS = {
     "image_transport": ("", "raw or compressed; empty: as in params_file."),
     "depth_transport": ("", "raw or compressedDepth; empty: as in params_file."),
     "rviz": ("false", "Show everything in RViz: true or false."),
+    "rviz_frame": ("camera_optical_frame", "Fixed frame of RViz: that of the images, or one that TF connects with it."),
     "bag": ("", "A bag to replay, on simulated time; it starts when the node is active. Empty: none."),
     "use_sim_time": ("false", "Take the time from /clock: true or false; a bag sets it."),
     "namespace": ("", "Namespace of the node and of its relative topics."),
@@ -101,7 +102,7 @@ def rviz_node(given: dict[str, str]) -> Node:
     return Node(
         package="rviz2",
         executable="rviz2",
-        arguments=["-d", str(SHARE / "rviz" / "estimator.rviz")],
+        arguments=["-d", str(SHARE / "rviz" / "estimator.rviz"), "-f", given["rviz_frame"]],
         parameters=[{"use_sim_time": is_on_simulated_time(given)}],
         remappings=[(topic, f"{prefix}{topic}") for topic in shown],
     )

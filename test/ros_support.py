@@ -1,8 +1,8 @@
 """A scripted estimator, the process it runs in, and the other side of the topics.
 
 As a program this is the real node with an estimator that answers by the colour of the image's first pixel:
-red = how many objects it sees, green 1 = a bug in the estimator. The size of its objects tells whether the frame came
-with depth; of a frame with regions it sees no more objects than there are regions.
+red = how many objects it sees, green 1 = a bug in the estimator, 2 = one of the kind that NumPy raises. The size of its
+objects tells whether the frame came with depth; of a frame with regions it sees no more objects than there are regions.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class ScriptedEstimator:
         self.min_score = config.estimator.score_threshold
 
     def estimate(self, frame: Frame) -> list[ObjectEstimate]:
-        objects, bug = int(frame.rgb[0, 0, 0]), frame.rgb[0, 0, 1] == 1
+        objects, bug = int(frame.rgb[0, 0, 0]), int(frame.rgb[0, 0, 1])
         if bug:
-            raise RuntimeError("a bug in the estimator")
+            raise (RuntimeError if bug == 1 else ValueError)("a bug in the estimator")
         category = self.categories[0]
         found = [make_track(number, category).estimate for number in range(1, objects + 1)]
         if frame.depth is not None:
@@ -83,16 +83,21 @@ class ScriptedEstimator:
 
 
 class ScriptedTracker:
-    """Confirms at once; unlike those of one look its tracks count from FIRST_TRACK_ID."""
+    """Confirms at once; unlike those of one look its tracks count from FIRST_TRACK_ID, and on after a change."""
 
     def __init__(self, estimator: ScriptedEstimator) -> None:
         self.estimator = estimator
+        self.next_id = FIRST_TRACK_ID
+        self._first_id: int | None = None
 
     def update(self, frame: Frame, world_from_camera: SE3 | None = None) -> list[Track]:
         estimates = self.estimator.estimate(frame)
+        if self._first_id is None and estimates:
+            self._first_id = self.next_id
+            self.next_id += len(estimates)
         return [
             Track(number, TrackState.CONFIRMED, estimate, frame.stamp_ns)
-            for number, estimate in enumerate(estimates, start=FIRST_TRACK_ID)
+            for number, estimate in enumerate(estimates, start=self._first_id or self.next_id)
         ]
 
     def lost(self) -> list[Track]:
@@ -102,12 +107,12 @@ class ScriptedTracker:
         pass
 
 
-def load_scripted(config: NodeConfig) -> Loaded:
-    estimator = ScriptedEstimator(config)
+def load_scripted(config: NodeConfig, estimator: ScriptedEstimator | None = None) -> Loaded:
+    estimator = estimator or ScriptedEstimator(config)
     return Loaded(estimator, ScriptedTracker(estimator))
 
 
-def image_message(objects: int = 1, stamp_ns: int = 0, bug: bool = False) -> Image:
+def image_message(objects: int = 1, stamp_ns: int = 0, bug: int = 0) -> Image:
     rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     rgb[0, 0, :2] = objects, bug
     message = Image(height=HEIGHT, width=WIDTH, encoding="rgb8", step=3 * WIDTH)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.data.bop import BopScene
 from category_pose_ros.data.bop_writer import write_scene
+from category_pose_ros.data.images import read_depth, read_rgb
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.records import Frame
 
@@ -131,6 +133,19 @@ def test_a_damaged_file_is_named(scene, text):
         BopScene(scene)
 
 
+def test_numbers_of_images_may_be_padded_as_in_their_names(scene):
+    before = BopScene(scene)[0].objects
+    for name in ("scene_camera", "scene_gt", "scene_gt_info"):
+        edit(scene / f"{name}.json", lambda c: c.update({key.zfill(6): c.pop(key) for key in list(c)}))
+    assert [item.category for item in BopScene(scene)[0].objects] == [item.category for item in before]
+
+
+def test_a_scene_without_images_is_refused(scene):
+    (scene / "scene_gt.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"scene_gt\.json: expected images, found none"):
+        BopScene(scene)
+
+
 def test_keys_that_are_no_numbers_are_refused(scene):
     (scene / "scene_gt.json").write_text('{"first": []}')
     with pytest.raises(ValueError, match=r"scene_gt\.json: expected image numbers"):
@@ -152,6 +167,11 @@ def test_keys_that_are_no_numbers_are_refused(scene):
         ("scene_gt", lambda c: c["0"][0].update(cam_R_m2c=[1] * 9), "cam_R_m2c: expected a rotation matrix"),
         ("scene_gt", lambda c: c["0"][0].update(cam_R_m2c=[-1, 0, 0, 0, 1, 0, 0, 0, 1]), "expected a rotation matrix"),
         ("scene_gt", lambda c: c.update({"0": ["mug", "can"]}), "scene_gt.json: image 0"),
+        ("scene_camera", lambda c: c["0"].update(cam_K=[1.0, 0.5, 1, 0, 1, 1, 0, 0, 1]), "cam_K: expected no skew"),
+        ("scene_camera", lambda c: c["0"].update(depth_scale=float("nan")), "depth_scale: expected a positive number"),
+        ("scene_camera", lambda c: c["0"].update(stamp_ns=float("inf")), "scene_camera.json: image 0: "),
+        ("scene_gt", lambda c: c["0"][0].update(ignore="false"), "ignore: expected true or false, got 'false'"),
+        ("scene_gt_info", lambda c: c["0"][0].update(visib_fract=7), "visib_fract: expected a share from 0 to 1"),
         ("scene_gt_info", lambda c: c["0"].pop(), "scene_gt_info.json: image 0: expected 2 entries, got 1"),
     ],
 )
@@ -203,3 +223,18 @@ def test_shared_scenes_load(folder, images, counted):
         item.frame.depth is None or 0.2 < np.median(item.frame.depth[item.frame.depth > 0]) < 60 for item in frames
     )
     assert all(0.05 < float(item.camera_from_object.translation[2]) < 120 for frame in frames for item in frame.objects)
+
+
+@pytest.mark.parametrize("name", ["grey.png", "grey.tif"])
+def test_grey_of_sixteen_bits_is_scaled_and_not_cut_off(tmp_path, name):
+    grey = np.linspace(0, 65535, 12).round().astype(np.uint16).reshape(3, 4)
+    PIL.Image.fromarray(grey).save(tmp_path / name)
+    pixels = read_rgb(tmp_path / name)
+    assert pixels.shape == (3, 4, 3)
+    assert np.abs(pixels - (grey / 257.0)[..., None]).max() <= 0.5
+
+
+def test_depth_beyond_sixteen_bits_is_refused(tmp_path):
+    PIL.Image.fromarray(np.full((3, 4), 70000, np.int32)).save(tmp_path / "depth.tif")
+    with pytest.raises(ValueError, match=r"depth\.tif: expected a 16-bit depth image, got values from 70000"):
+        read_depth(tmp_path / "depth.tif")

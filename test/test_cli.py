@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -200,7 +201,7 @@ def test_evaluate_prints_the_table_and_writes_the_files(run, estimator, scene, t
 def test_evaluate_sequence_tells_what_the_tracks_hold(run, estimator, tmp_path):
     rgb, depth = np.full((48, 64, 3), 90, dtype=np.uint8), np.ones((48, 64), dtype=np.float32)
     mug = GroundTruthObject("mug", POSE, MUG.size_m, visible_fraction=1.0, track_id=3)
-    write_scene(tmp_path / "sequence", [AnnotatedFrame(Frame(rgb, CAMERA, depth), (mug,), "")] * 4)
+    write_scene(tmp_path / "sequence", [AnnotatedFrame(Frame(rgb, CAMERA, depth, k), (mug,), "") for k in range(4)])
     arguments = ("evaluate-sequence", tmp_path / "sequence", "--every", "2", "--no-depth")
     status, out, err = run(*arguments, "--output", tmp_path / "out")
     assert (status, err) == (0, "")
@@ -214,7 +215,9 @@ def test_evaluate_sequence_tells_the_tracker_where_the_camera_was_if_wished(run,
     mug = GroundTruthObject("mug", POSE, MUG.size_m, visible_fraction=1.0, track_id=3)
     frame = Frame(np.full((48, 64, 3), 90, dtype=np.uint8), CAMERA)
     there = SE3(torch.eye(3).double(), torch.tensor([0.1, 0.2, 0.3]).double())
-    write_scene(tmp_path / "sequence", [AnnotatedFrame(frame, (mug,), "", there)] * 2)
+    write_scene(
+        tmp_path / "sequence", [AnnotatedFrame(replace(frame, stamp_ns=k), (mug,), "", there) for k in range(2)]
+    )
     assert run("evaluate-sequence", tmp_path / "sequence")[0] == 0
     assert estimator.places == [None, None]
     assert run("evaluate-sequence", tmp_path / "sequence", "--camera-motion")[0] == 0
@@ -341,6 +344,8 @@ ESTIMATE = ("estimate", "{image}", *CAMERA_OPTION)
         ((*ESTIMATE, "--depth", "{image}"), "--depth"),
         ((*ESTIMATE, "--depth", "nowhere.png"), "--depth"),
         ((*ESTIMATE, "--depth-scale", "0"), "--depth-scale"),
+        ((*ESTIMATE, "--depth-scale", "nan"), "--depth-scale"),
+        (("estimate", "{float_image}", *CAMERA_OPTION), "IMAGE"),
         ((*ESTIMATE, "--mask", "{image}"), "--mask"),
         ((*ESTIMATE, "--mask", "{text}"), "--mask"),
         ((*ESTIMATE, "--mask", "{small_mask}"), "--mask"),
@@ -356,6 +361,15 @@ ESTIMATE = ("estimate", "{image}", *CAMERA_OPTION)
         ((*ESTIMATE, "--set", "tracker=3"), "tracker"),
         ((*ESTIMATE, "--set", "tracker.confirm_after=often"), "tracker.confirm_after"),
         ((*ESTIMATE, "--set", "tracker.confirm_after=0"), "tracker.confirm_after"),
+        ((*ESTIMATE, "--set", "tracker.confirm_score=0.3"), "tracker.withdraw_score"),
+        ((*ESTIMATE, "--set", "estimator.neural_mesh.crops.mirror=["), "crops.mirror"),
+        (("benchmark", "--sizes", "0x0"), "--sizes"),
+        (("benchmark", "--rasterizer", "--cpu-time"), "--rasterizer"),
+        (("synthesize", "{folder}", "--set", "least_objects=9"), "least_objects"),
+        (("synthesize", "{folder}", "--categories", "dog"), "--categories"),
+        (("synthesize", "{folder}", "--sequence", "--rate", "nan"), "--rate"),
+        (("train", "{folder}", "--set", "categories=dog"), "categories"),
+        (("train-encoder", "{folder}/e.safetensors", "--set", "categories=dog"), "categories"),
         ((*ESTIMATE, "--json", "{folder}"), "--json"),
         ((*ESTIMATE, "--json", "nowhere/out.json"), "--json"),
         ((*ESTIMATE, "--overlay", "nowhere/out.png"), "--overlay"),
@@ -373,6 +387,7 @@ ESTIMATE = ("estimate", "{image}", *CAMERA_OPTION)
         (("evaluate", "{scene}", "--schedule", "fast"), "--schedule"),
         (("evaluate", "{scene}", "--every", "0"), "--every"),
         (("evaluate", "{scene}", "--output", "{text}"), "--output"),
+        (("evaluate", "{scene}", "--schedule", "paper", "--method", "silhouette"), "--schedule"),
         (("evaluate-sequence", "nowhere"), "DATASET"),
         (("evaluate-sequence", "{scene}"), "track_id"),
         (("evaluate-sequence", "{scene}", "--every", "0"), "--every"),
@@ -386,6 +401,8 @@ def test_wrong_input_is_one_line_that_names_it(run, estimator, tmp_path, image, 
     paths["broken_yaml"] = tmp_path / "broken.yaml"
     paths["small_mask"] = tmp_path / "small_mask.png"
     Image.fromarray(np.ones((2, 2), dtype=np.uint8)).save(paths["small_mask"])
+    paths["float_image"] = tmp_path / "float.tif"
+    Image.fromarray(np.ones((2, 2), dtype=np.float32)).save(paths["float_image"])
     status, _, err = run(*(argument.format(**paths) for argument in arguments))
     assert status == 2
     assert err.startswith("category-pose: error: ")

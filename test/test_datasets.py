@@ -309,8 +309,8 @@ def test_the_layout_is_recognised(tmp_path):
     kitti(tmp_path / "kitti", car())
     pascal3d(tmp_path / "pascal3d", viewpoint())
     write_image(tmp_path / "empty" / "a.png")
-    for name in ("scene_gt", "scene_camera"):
-        write_text(tmp_path / "bop" / f"{name}.json", "{}")
+    for name, entry in (("scene_gt", "[]"), ("scene_camera", "{}")):
+        write_text(tmp_path / "bop" / f"{name}.json", f'{{"0": {entry}}}')
     folders = {name: tmp_path / name for name in ("bop", "kitti", "pascal3d", "empty")} | {"nocs": nocs(tmp_path)}
     kinds = {name: type(open_dataset(path)) for name, path in folders.items()}
     readers = {"bop": BopScene, "kitti": KittiObjects, "nocs": NocsScenes, "pascal3d": Pascal3d}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -13,7 +15,7 @@ import torch
 from category_pose_ros.estimation import images
 from category_pose_ros.geometry import Camera
 from category_pose_ros.models.backbone import STRIDE_PX
-from category_pose_ros.records import Frame
+from category_pose_ros.records import OUTSIDE, Frame
 
 CAMERA = Camera(fx=500.0, fy=480.0, cx=310.0, cy=235.0, width=640, height=480)
 POINTS = torch.tensor([[0.05, -0.02, 1.0], [-0.3, 0.2, 1.1], [0.28, 0.25, 0.9], [0.02, 0.01, 1.4]])
@@ -74,6 +76,21 @@ def test_square_crops_keep_points_where_the_camera_says(point: torch.Tensor, sid
     assert camera.project(point).tolist() == pytest.approx(expected.tolist(), abs=0.6 * size_px / side + 0.6)
 
 
+@pytest.mark.parametrize("point", POINTS)
+def test_a_crop_far_larger_than_the_image_is_the_same_and_holds_no_square_of_its_size(point: torch.Tensor) -> None:
+    u, v = CAMERA.project(point).tolist()
+    side, picture = 20_000.0, spot(CAMERA, point)
+    tracemalloc.start()
+    image, camera = images.square_crop(picture, CAMERA, (u + 300.0, v), side, 128)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 50e6 < side**2
+    assert image.shape == (128, 128, 3)
+    assert camera.project(point).tolist() == pytest.approx([63.5 - 300.0 * 128 / side, 63.5], abs=0.2)
+    assert (image[:30] == OUTSIDE).all()
+    assert (image[63:65, 60:66] != OUTSIDE).any()
+
+
 @pytest.mark.parametrize(
     ("left", "top", "width", "height"),
     [
@@ -106,12 +123,21 @@ def test_rectifying_agrees_with_opencv(model: str) -> None:
     image, camera = images.rectify(frame(model, picture))
     matrix, coefficients = CAMERA.matrix(), np.array(DISTORTIONS[model])
     if model == "equidistant":
-        expected = cv2.fisheye.undistortImage(picture, matrix, coefficients, Knew=matrix)
+        undistorted = functools.partial(cv2.fisheye.undistortImage, K=matrix, D=coefficients, Knew=matrix)
     else:
-        expected = cv2.undistort(picture, matrix, coefficients)
+        undistorted = functools.partial(cv2.undistort, cameraMatrix=matrix, distCoeffs=coefficients)
+    shown = undistorted(np.full_like(picture, 255))
+    inside, outside = shown.min(-1) == 255, shown.max(-1) == 0
     assert not camera.is_distorted
     assert camera.matrix().tolist() == matrix.tolist()
-    assert np.abs(image.astype(int) - expected.astype(int)).max() <= 2
+    assert np.abs(image.astype(int) - undistorted(picture).astype(int))[inside].max() <= 2
+    assert inside.mean() > 0.5
+    assert (image[outside] == OUTSIDE).all()
+
+
+def test_what_is_no_distance_is_no_reading() -> None:
+    depth = np.array([0.0, -1.0, np.nan, np.inf, np.finfo(np.float32).max, 1.5], np.float32)
+    assert images.is_reading(depth).tolist() == [False] * 5 + [True]
 
 
 @pytest.mark.parametrize("model", DISTORTIONS)

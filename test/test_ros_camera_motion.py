@@ -122,7 +122,7 @@ def test_the_node_listens_to_tf_while_it_is_active_and_counts_what_is_missing() 
     with camera() as side:
         fixed_frame = Parameter("fixed_frame", value="odom")
         node = EstimatorNode(
-            lambda _: Loaded(tracker.estimator, tracker), context=side.context, parameter_overrides=[fixed_frame]
+            lambda *_: Loaded(tracker.estimator, tracker), context=side.context, parameter_overrides=[fixed_frame]
         )
         poses, diagnostics = side.collect(PoseArray, "/estimator/poses"), side.collect(DiagnosticArray, "/diagnostics")
         executor = SingleThreadedExecutor(context=side.context)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,18 @@ from ros_support import FIRST_TRACK_ID, Camera, camera, image_message, node_proc
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
+from category_pose_ros.ros.control import Control, Use
 from category_pose_ros.ros.markers import tracks_from_markers
+
+
+class Services:
+    """Takes note of what a node would offer."""
+
+    def __init__(self) -> None:
+        self.callbacks: dict[str, Callable[..., Any]] = {}
+
+    def create_service(self, _: type, name: str, callback: Callable[..., Any]) -> None:
+        self.callbacks[name] = callback
 
 
 @pytest.fixture
@@ -63,6 +76,20 @@ def test_a_disabled_node_estimates_one_image_on_request(side: Camera) -> None:
         # One look has no history: objects are numbered anew, and not by the tracker.
         assert [track.track_id for track in tracks_from_markers(markers[-1])] == [1, 2]
         assert is_quiet(side, poses)
+
+
+def test_a_request_outlives_an_image_that_cannot_be_used_but_no_image_from_before_it_will_do() -> None:
+    services = Services()
+    control = Control(services, lambda: True, lambda: None)  # type: ignore[arg-type]
+    before_s = time.monotonic()
+    assert control.use_of_image(before_s) is Use.TRACKING
+    control.enabled = False
+    services.callbacks["~/detect_once"](None, Trigger.Response())
+    assert control.use_of_image(before_s) is Use.NOTHING
+    assert control.use_of_image(time.monotonic()) is Use.ONE_LOOK
+    assert control.use_of_image(time.monotonic()) is Use.NOTHING
+    control.ask_again()
+    assert control.use_of_image(time.monotonic()) is Use.ONE_LOOK
 
 
 def test_a_request_to_an_enabled_node_changes_nothing(side: Camera) -> None:

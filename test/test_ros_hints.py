@@ -140,7 +140,7 @@ def test_images_go_with_their_detections_to_the_estimator() -> None:
     message_type, on_detections = node.subscribed["detections_2d"]
     assert message_type is vision_msgs.Detection2DArray
     node.subscribed["camera_info"][1](info_message())
-    node.subscribed["image"][1](image_message(3))
+    node.subscribed["image"][1](image_message(3, stamp_ns=1))
     assert captures == []
     on_detections(detections(detection(30, 20, 10, 6, mug=0.9), detection(5, 6, 2, 4)))
     answer = Pipeline(config, load_scripted(config)).handle(Job(captures[0]))

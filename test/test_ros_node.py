@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,16 +17,29 @@ from geometry_msgs.msg import PoseArray
 from lifecycle_msgs.msg import State
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
-from rclpy.qos import qos_profile_sensor_data
-from ros_support import Camera, camera, image_message, info_message, node_process, output_after_end, why_it_cannot_start
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from ros_support import (
+    FIRST_TRACK_ID,
+    Camera,
+    camera,
+    compressed_message,
+    image_message,
+    info_message,
+    node_process,
+    output_after_end,
+    why_it_cannot_start,
+)
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from visualization_msgs.msg import Marker, MarkerArray
 
 from category_pose_ros.config import describe
+from category_pose_ros.data.messages import stamp_ns
 from category_pose_ros.ros.conversions import pose_from_message
 from category_pose_ros.ros.markers import tracks_from_markers
 from category_pose_ros.ros.parameters import NodeConfig
 
 STAMP_NS = 1_700_000_000_123_456_789
+TRANSIENT_LOCAL = DurabilityPolicy.TRANSIENT_LOCAL
 
 
 @pytest.fixture
@@ -46,10 +60,14 @@ def set_parameter(side: Camera, name: str, **value: Any) -> Any:
 
 
 def dropped(diagnostics: list[DiagnosticArray], reason: str) -> int:
+    return counted(diagnostics, f"frames dropped, {reason}")
+
+
+def counted(diagnostics: list[DiagnosticArray], key: str) -> int:
     if not diagnostics:
         return 0
     values = {item.key: item.value for item in diagnostics[-1].status[0].values}
-    return int(values.get(f"frames dropped, {reason}", 0))
+    return int(values.get(key, 0))
 
 
 def test_an_image_goes_in_and_poses_come_out_with_its_stamp_and_frame(side: Camera) -> None:
@@ -91,6 +109,23 @@ def test_images_before_camera_info_are_dropped_and_counted(side: Camera) -> None
         assert "no camera_info on /camera_info yet" in output_after_end(process)
 
 
+def test_a_damaged_compressed_image_is_dropped_and_the_node_goes_on(side: Camera) -> None:
+    poses, diagnostics = side.collect(PoseArray, "/estimator/poses"), side.collect(DiagnosticArray, "/diagnostics")
+    images = side.node.create_publisher(CompressedImage, "image/compressed", QoSProfile(depth=10))
+    whole, damaged = compressed_message(), compressed_message()
+    damaged.data[16:24] = array("B", b"\xff" * 8)  # width and height in the header of a PNG
+    with node_process("-p", "image_transport:=compressed"):
+        for message, happened in ((damaged, lambda: dropped(diagnostics, "unusable")), (whole, lambda: poses)):
+
+            def send(message: CompressedImage = message, happened: Callable[[], Any] = happened) -> Any:
+                side.infos.publish(info_message())
+                images.publish(message)
+                side.executor.spin_once(timeout_sec=0.1)
+                return happened()
+
+            side.until(send, "the image is dropped, then poses come")
+
+
 @pytest.mark.parametrize("fault", ["size", "encoding", "calibration"])
 def test_an_unusable_frame_is_dropped_and_the_node_goes_on(side: Camera, fault: str) -> None:
     poses, diagnostics = side.collect(PoseArray, "/estimator/poses"), side.collect(DiagnosticArray, "/diagnostics")
@@ -121,12 +156,36 @@ def test_an_unusable_frame_is_dropped_and_the_node_goes_on(side: Camera, fault: 
         assert expected in output_after_end(process)
 
 
-def test_a_bug_in_the_estimator_ends_the_process_with_its_traceback(side: Camera) -> None:
+@pytest.mark.parametrize(("bug", "kind"), [(1, "RuntimeError"), (2, "ValueError")])
+def test_a_bug_in_the_estimator_ends_the_process_with_its_traceback(side: Camera, bug: int, kind: str) -> None:
     with node_process() as process:
-        side.send_until(image_message(bug=True), lambda: process.poll() is not None, "the node ends")
+        side.send_until(image_message(bug=bug), lambda: process.poll() is not None, "the node ends")
         printed = output_after_end(process)
     assert process.returncode == 1
-    assert "RuntimeError: a bug in the estimator" in printed
+    assert f"{kind}: a bug in the estimator" in printed
+
+
+def test_images_without_a_stamp_are_tracked_by_when_they_arrive_and_counted(side: Camera) -> None:
+    poses, diagnostics = side.collect(PoseArray, "/estimator/poses"), side.collect(DiagnosticArray, "/diagnostics")
+    with node_process() as process:
+        side.send_until(
+            image_message(), lambda: poses and counted(diagnostics, "images without stamp"), "it is counted"
+        )
+        assert poses[0].header.stamp == image_message().header.stamp
+        process.send_signal(signal.SIGINT)
+        assert "image.header.stamp: expected a time, got 0" in output_after_end(process)
+
+
+def test_an_image_that_comes_after_a_younger_one_is_dropped_and_one_of_another_time_is_not(side: Camera) -> None:
+    poses, diagnostics = side.collect(PoseArray, "/estimator/poses"), side.collect(DiagnosticArray, "/diagnostics")
+    stamps = lambda: {stamp_ns(message.header) for message in poses}  # noqa: E731
+    with node_process():
+        side.send_until(image_message(1, STAMP_NS), lambda: poses, "poses come")
+        late = image_message(1, STAMP_NS - 100_000_000)
+        side.send_until(late, lambda: dropped(diagnostics, "late"), "the late image is counted")
+        again = STAMP_NS - 10_000_000_000
+        side.send_until(image_message(1, again), lambda: again in stamps(), "a bag that loops is answered")
+        assert stamps() == {STAMP_NS, again}
 
 
 def test_the_life_cycle_can_be_walked_several_times(side: Camera) -> None:
@@ -222,6 +281,12 @@ def test_categories_change_while_running_and_unknown_ones_are_refused(side: Came
         assert refused.reason == "categories: expected one of mug, can, got 'dragon'"
         markers.clear()
         side.send_until(image_message(), lambda: category() == "can", "the node goes on as before")
+        # The can is another object than the mug was, but the same as before the setting that concerns neither.
+        assert {track.track_id for message in markers for track in tracks_from_markers(message)} == {FIRST_TRACK_ID + 1}
+        assert set_parameter(side, "threads", integer_value=1).successful
+        markers.clear()
+        side.send_until(image_message(), lambda: markers, "markers come")
+        assert tracks_from_markers(markers[-1])[0].track_id == FIRST_TRACK_ID + 1
 
 
 def test_a_failed_configuration_leaves_a_node_that_can_be_configured_again(side: Camera) -> None:
@@ -238,6 +303,8 @@ def test_quality_of_service_and_names_can_be_overridden(side: Camera) -> None:
     reliable = "qos_overrides./image.subscription.reliability:=reliable"
     best_effort = "qos_overrides./robot/estimator/poses.publisher.reliability:=best_effort"
     arguments = [
+        "-p",
+        "qos_overrides./imgae.subscription.reliability:=reliable",
         "-p",
         reliable,
         "-p",
@@ -258,7 +325,18 @@ def test_quality_of_service_and_names_can_be_overridden(side: Camera) -> None:
         assert reliabilities == {"/image": "RELIABLE", "/camera_info": "BEST_EFFORT"}
         published = side.node.get_publishers_info_by_topic("/robot/estimator/poses")[0]
         assert published.qos_profile.reliability.name == "BEST_EFFORT"
-        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert "no such topic or policy: qos_overrides./imgae.subscription.reliability" in output_after_end(process)
+
+
+def test_a_camera_info_that_was_published_once_is_heard_where_it_is_asked_for(side: Camera) -> None:
+    poses = side.collect(PoseArray, "/estimator/poses")
+    info = side.node.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=1, durability=TRANSIENT_LOCAL))
+    info.publish(info_message())
+    policies = {"reliability": "reliable", "durability": "transient_local"}
+    asked = [f"qos_overrides./camera_info.subscription.{name}:={value}" for name, value in policies.items()]
+    with node_process("-p", asked[0], "-p", asked[1]):
+        side.send_until(image_message(), lambda: poses, "poses come", info=False)
 
 
 def test_an_override_of_the_image_leaves_depth_as_it_was(side: Camera) -> None:

@@ -99,14 +99,29 @@ def test_images_are_used_without_depth_when_it_stays_away_and_with_it_when_it_is
     assert depth_of(pairer.add("depth", message(1.0))) == 1.0
     assert image(pairer, 1.5) is None
     assert pairer.missing == []
-    assert depth_of(image(pairer, 2.1)) is None
+    assert depth_of(image(pairer, 2.6)) is None
     assert pairer.missing == ["depth"]
     assert pairer.unpaired == 1  # the one that still waited
-    assert depth_of(image(pairer, 2.2)) is None
-    assert pairer.add("depth", message(2.2)) is None  # its image is gone, but the next will wait
+    assert depth_of(image(pairer, 2.7)) is None
+    assert pairer.add("depth", message(2.7)) is None  # its image is gone, but the next will wait
     assert pairer.missing == []
-    assert image(pairer, 2.3) is None
-    assert depth_of(pairer.add("depth", message(2.3))) == 2.3
+    assert image(pairer, 2.8) is None
+    assert depth_of(pairer.add("depth", message(2.8))) == 2.8
+
+
+@pytest.mark.parametrize("period_s", [0.1, 1.5, 10.0])
+def test_depth_that_comes_just_after_its_image_is_found_at_any_rate(pairer: Pairer, period_s: float) -> None:
+    for n in range(5):
+        assert image(pairer, 1 + n * period_s) is None
+        assert depth_of(pairer.add("depth", message(1 + n * period_s))) == pytest.approx(1 + n * period_s)
+    assert pairer.unpaired == 0
+
+
+def test_after_a_pause_of_the_camera_images_wait_for_their_depth_as_before(pairer: Pairer) -> None:
+    for at in (1.0, 1.1, 5.0, 5.1):
+        assert image(pairer, at) is None
+        assert depth_of(pairer.add("depth", message(at))) == at
+    assert pairer.missing == []
 
 
 def test_depth_whose_clock_is_wrong_counts_as_none(pairer: Pairer) -> None:

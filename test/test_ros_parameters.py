@@ -15,6 +15,7 @@ from rclpy.parameter import Parameter
 from ros_support import load_scripted
 
 from category_pose_ros.config import describe, setting, to_dict, to_flat
+from category_pose_ros.ros import pipeline
 from category_pose_ros.ros.parameters import NodeConfig, changed_config, descriptor, parameter_file, with_values
 from category_pose_ros.ros.pipeline import Pipeline
 
@@ -85,6 +86,11 @@ def test_once_configured_everything_changes_but_how_the_node_is_connected() -> N
     assert changed_config(config, [Parameter("use_sim_time", value=True)], configured=True) == config
 
 
+def test_a_setting_cannot_be_deleted() -> None:
+    with pytest.raises(ValueError, match="categories: expected a value, got none"):
+        changed_config(NodeConfig(), [Parameter("categories", Parameter.Type.NOT_SET)], configured=False)
+
+
 def test_a_setting_with_one_bound_has_a_range_too() -> None:
     import dataclasses
 
@@ -107,7 +113,7 @@ def test_the_model_leaves_cores_for_the_messages(
     before = torch.get_num_threads()
     if environment is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", environment)
-        torch.set_num_threads(int(environment))  # as PyTorch does when it is imported
+        monkeypatch.setattr(pipeline, "_THREADS_AT_START", int(environment))
     config = NodeConfig(threads=asked)
     try:
         Pipeline(config, load_scripted(config)).warm_up()

@@ -9,9 +9,10 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from category_pose_ros.ros.worker import Done, Refused, Worker
+from category_pose_ros.ros.worker import Done, Refused, UnusableError, Worker
 
 PATIENCE_S = 60.0
+BUGS = {98: ValueError("shapes do not match"), 99: RuntimeError("a bug"), 100: SystemExit("a bug of another kind")}
 
 
 class Script:
@@ -31,9 +32,9 @@ class Script:
         assert self.go.wait(PATIENCE_S)
         self.handled.append(job)
         if job == 13:
-            raise ValueError("13 is no good frame")
-        if job == 99:
-            raise RuntimeError("a bug")
+            raise UnusableError("13 is no good frame")
+        if job in BUGS:
+            raise BUGS[job]
         return 2 * job
 
     def wait_notified(self) -> None:
@@ -75,7 +76,7 @@ def test_the_newest_job_wins(worker: Worker[int, int], script: Script) -> None:
     assert outcomes == [Done(1, 2), Done(4, 8)]
 
 
-def test_a_value_error_refuses_one_job(worker: Worker[int, int], script: Script) -> None:
+def test_an_unusable_job_is_refused_alone(worker: Worker[int, int], script: Script) -> None:
     worker.offer(13)
     script.wait_notified()
     assert worker.take() == [Refused(13, "13 is no good frame")]
@@ -84,10 +85,13 @@ def test_a_value_error_refuses_one_job(worker: Worker[int, int], script: Script)
     assert worker.take() == [Done(14, 28)]
 
 
-def test_any_other_exception_is_raised_where_outcomes_are_taken(worker: Worker[int, int], script: Script) -> None:
-    worker.offer(99)
+@pytest.mark.parametrize("job", BUGS)
+def test_any_other_exception_is_raised_where_outcomes_are_taken(
+    worker: Worker[int, int], script: Script, job: int
+) -> None:
+    worker.offer(job)
     script.wait_notified()
-    with pytest.raises(RuntimeError, match="a bug"):
+    with pytest.raises(type(BUGS[job]), match=str(BUGS[job])):
         worker.take()
 
 
@@ -96,7 +100,7 @@ def test_nothing_stale_comes_out_after_a_reset(worker: Worker[int, int], script:
     worker.offer(1)
     assert script.begun.wait(PATIENCE_S)
     worker.offer(2)
-    worker.reset()
+    assert worker.reset() == 2
     script.go.set()
     worker.offer(3)
     script.wait_notified()
@@ -107,7 +111,7 @@ def test_nothing_stale_comes_out_after_a_reset(worker: Worker[int, int], script:
 def test_a_finished_result_that_was_not_taken_is_forgotten_by_a_reset(worker: Worker[int, int], script: Script) -> None:
     worker.offer(1)
     script.wait_notified()
-    worker.reset()
+    assert [worker.reset(), worker.reset()] == [1, 0]
     assert worker.take() == []
 
 

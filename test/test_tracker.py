@@ -679,3 +679,78 @@ def moved(belief: Belief, step: torch.Tensor) -> SE3:
     pose = belief.camera_from_object
     state = State(SE3(pose.rotation[None], pose.translation[None]), belief.log_size[None])
     return state.moved(step[None]).camera_from_object[torch.tensor(0)]
+
+
+def test_two_frames_at_nearly_one_time_make_no_velocity() -> None:
+    """Noise between copies of an image, a microsecond apart, is no motion."""
+
+    @dataclass
+    class Noisy(Thing):
+        def estimate(self, time: float) -> ObjectEstimate:
+            there = super().estimate(time)
+            shifted = there.camera_from_object.translation + (1e-3 if time > 1.0 else 0.0)
+            return dataclasses.replace(there, camera_from_object=SE3(there.camera_from_object.rotation, shifted))
+
+    seen = run(World([Noisy(still())]), [*every(0.1, 1.0), 1.000001, *every(0.1, 2.0, start=1.1)])
+    assert all(sorted(tracks) == [1] for tracks in seen[2:])
+
+
+def test_what_is_published_is_as_sure_along_the_axes_of_the_camera_that_has_turned() -> None:
+    def rolled(time: float) -> SE3:
+        return SE3(so3.exp(torch.tensor([0.0, 0.0, math.pi / 2 * float(time > 1.0)])).double(), torch.zeros(3).double())
+
+    class Long(Thing):
+        """Its covariance is known at first alone: afterwards no look sees it."""
+
+        def estimate(self, time: float) -> ObjectEstimate:
+            there = super().estimate(time)
+            pose = rolled(time).inverse() @ there.camera_from_object.to(torch.float64)
+            covariance = np.diag([0.1, 0.01, 0.02, 0.3, 0.1, 0.2]) ** 2
+            return dataclasses.replace(there, camera_from_object=pose, covariance=covariance)
+
+    tracker = Tracker(World([Long(still(), visible=lambda time: float(time <= 1.0))]))
+    for time in every(0.1, 1.5):
+        tracker.update(frame(time), rolled(time))
+    (lost,) = tracker.lost()
+    deviations = np.sqrt(np.diag(lost.estimate.covariance))
+    assert deviations == pytest.approx([0.01, 0.1, 0.02, 0.1, 0.3, 0.2])
+
+
+def test_of_what_is_not_seen_for_long_the_size_prior_is_asked_for_again() -> None:
+    told: list[float] = []
+
+    class Listening(World):
+        def follow(
+            self, frame: Frame, beliefs: Sequence[Belief], prior: Sequence[float], others: Sequence[Belief] = ()
+        ) -> list[Sighting]:
+            told.extend(prior)
+            return super().follow(frame, beliefs, prior, others)
+
+    run(Listening([Thing(still(), visible=lambda time: float(time < 1.0))]), every(0.1, 2.5))
+    memory = TrackerConfig().memory
+    assert told[0] == 1.0
+    misses = [round(math.log(1 - share) / math.log(memory), 6) for share in told[1:]]
+    assert misses[0] == 1.0  # a look that sees it tells the belief all but what it forgets until the next
+    assert misses[-5:] == [misses[-5] + k for k in range(5)]
+
+
+def test_a_search_that_raises_is_over() -> None:
+    class Broken(World):
+        def search(self, frame: Frame, explained: Sequence[Belief] = ()) -> Search:
+            if not self.searches:
+                self.searches.append(0.0)
+                raise RuntimeError("a bug")
+            return (yield from super().search(frame, explained))
+
+    tracker = Tracker(Broken([Thing(still())]))
+    with pytest.raises(RuntimeError, match="a bug"):
+        tracker.update(frame(0.0))
+    assert [len(tracker.update(frame(time))) for time in every(0.1, 0.5, start=0.1)][-1] == 1
+
+
+@pytest.mark.parametrize("kind", [np.uint32, np.uint64, np.int64])
+def test_stamps_may_be_numbers_of_numpy(kind: type) -> None:
+    picture = np.zeros((48, 64, 3), np.uint8)
+    tracker = Tracker(World([Thing(still())]))
+    seen = [tracker.update(Frame(picture, CAMERA, stamp_ns=kind(k * 100_000_000))) for k in range(4)]  # type: ignore[arg-type]
+    assert [len(tracks) for tracks in seen][-1] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,33 @@ def test_a_run_can_start_from_a_model(uninterrupted: Path, tmp_path: Path) -> No
         item.meshes.memory[item.meshes.category == item.meshes.names.index("can")] for item in (model, before)
     )
     assert torch.allclose(own, theirs)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"categories": ("mug", "can")}, r"categories: the run in .* has \['can', 'mug'\], got \['mug', 'can'\]"),
+        ({"backbone": BackboneConfig(width=16, pyramid=16, feature=8)}, r"backbone: the run in .*'width': 8.*"),
+    ],
+)
+def test_a_run_goes_on_with_what_it_began_with(
+    uninterrupted: Path, change: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    with pytest.raises(ValueError, match=expected):
+        train(dataclasses.replace(CONFIG, **change), tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_and_a_missing_device_are_named(uninterrupted: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes((uninterrupted / "checkpoint.pt").read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: damaged"):
+        train(CONFIG, tmp_path)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="device: cuda was asked for"):
+            train(dataclasses.replace(CONFIG, device="cuda"), tmp_path)
+    (tmp_path / "photographs").mkdir()
+    with pytest.raises(ValueError, match=r"backgrounds: expected .* found none"):
+        train(CONFIG, tmp_path, backgrounds=tmp_path / "photographs")
 
 
 def test_a_run_cannot_start_from_a_network_of_another_size(uninterrupted: Path, tmp_path: Path) -> None:

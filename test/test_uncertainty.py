@@ -87,6 +87,14 @@ def test_a_direction_that_no_term_sees_stays_finite() -> None:
     assert np.linalg.eigvalsh(covariance).min() > 0
 
 
+def test_a_direction_that_rounding_has_left_less_than_nothing_is_unknown() -> None:
+    hessian = torch.diag(torch.tensor([1e8] * 8 + [-1e-3]))
+    turn = torch.linalg.qr(torch.from_numpy(np.random.default_rng(0).standard_normal((9, 9)))).Q
+    covariance = pose_covariance(turn @ hessian.double() @ turn.T, IDENTITY, Symmetry.NONE)
+    assert np.linalg.eigvalsh(covariance).min() > 0
+    assert np.linalg.eigvalsh(covariance).max() > 1e5
+
+
 def test_systematic_errors_lie_along_and_across_the_line_of_sight() -> None:
     ray = np.array([0.6, 0.0, 0.8])
     pose = SE3(torch.eye(3), torch.from_numpy(3.0 * ray))

@@ -37,6 +37,9 @@ class Buffer:
         frames = (transform.header.frame_id, transform.child_frame_id)
         self.transforms.setdefault(frames, {})[Time.from_msg(transform.header.stamp).nanoseconds] = transform
 
+    def clear(self) -> None:
+        self.transforms.clear()
+
     def lookup_transform(
         self, target_frame: str, source_frame: str, time: Time, timeout: Duration | None = None
     ) -> TransformStamped:

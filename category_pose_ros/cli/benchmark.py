@@ -48,9 +48,12 @@ _YARDSTICK = f"paper's backbone, {IMAGE_SIZE[1]}x{IMAGE_SIZE[0]}, float32"
 def _sizes(context: click.Context, parameter: click.Parameter, text: str) -> tuple[tuple[int, int], ...]:
     try:
         pairs = [tuple(map(int, item.split("x"))) for item in text.split(",")]
-        return tuple((width, height) for width, height in pairs)
+        sizes = tuple((width, height) for width, height in pairs)
     except ValueError as error:
         raise click.BadParameter(f"expected WIDTHxHEIGHT,…, got {text!r}") from error
+    if min(min(size) for size in sizes) < 1:
+        raise click.BadParameter(f"expected positive sizes, got {text!r}")
+    return sizes
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
@@ -91,6 +94,8 @@ def benchmark(
     what the stream costs, and what a look at all takes is a row of its own. The yardstick of the rasterizer
     is the membership of Palazzi et al. 2018, for 1000 triangles at 128x128 pixels.
     """
+    if rasterizer and (output or baseline or cpu_time):
+        raise click.UsageError("--rasterizer: expected without --output, --baseline and --cpu-time")
     if rasterizer:
         click.echo(_table(time_in_turn(_rasterizer_cases(), _RASTERIZER_YARDSTICK, rounds), {}))
         click.echo(f"cpu, {torch.get_num_threads()} threads, {platform.machine()}, PyTorch {torch.__version__}")
@@ -119,6 +124,9 @@ def _ratios(baseline: Path) -> Mapping[str, float]:
         record = json.loads(baseline.read_text())
         if not isinstance(record, dict) or not isinstance(record.get("ratios"), dict):
             raise ValueError(f"{baseline}: expected what --output writes")
+        for name, ratio in record["ratios"].items():
+            if isinstance(ratio, bool) or not isinstance(ratio, (int, float)):
+                raise ValueError(f"{baseline}: ratios: {name}: expected a number, got {ratio!r}")
         return dict(record["ratios"])
 
 

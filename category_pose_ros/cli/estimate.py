@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,8 @@ def estimate(
 ) -> None:
     """Estimate the objects in IMAGE and print them."""
     frame = _read_frame(image, camera)
+    if not math.isfinite(depth_scale):
+        raise click.BadParameter(f"expected a finite number, got {depth_scale}", param_hint="--depth-scale")
     if depth:
         with about("--depth"):
             frame = replace(frame, depth=read_depth(depth) * np.float32(depth_scale))

@@ -79,12 +79,17 @@ def evaluate(
         raise click.UsageError("--damage: expected depth, but --no-depth leaves it out")
     if masks and damage:
         raise click.UsageError("--masks: expected without --damage")
+    if schedule == "paper" and choice["method"] != "neural_mesh":
+        raise click.UsageError(f"--schedule: expected with --method neural_mesh, got {choice['method']}")
     if schedule:
         choice["overrides"] += (f"estimator.schedule={schedule}",)
     chosen = estimator_choice(**choice)
     others = _variants(vary, choice)
     with about("DATASET"):
         scene = _Thinned(open_dataset(dataset, layout), every, with_depth)
+    if output:
+        with about("--output"):
+            output.mkdir(parents=True, exist_ok=True)
     estimator = chosen.load()
 
     def run(estimator: PoseEstimator, label: str) -> Evaluation:
@@ -106,8 +111,6 @@ def evaluate(
         click.echo("\n" + aligned(group_rows(groups)))
     click.echo(LEGEND)
     if output:
-        with about("--output"):
-            output.mkdir(parents=True, exist_ok=True)
         write_metrics(output / "metrics.json", summary, compared)
         schedule = chosen.settings.estimator.schedule
         title = f"{dataset.resolve().name}: {chosen.method}{'' if schedule == 'ours' else ', schedule of the paper'}"
@@ -122,6 +125,8 @@ class _Thinned(Sequence[AnnotatedFrame]):
     def __init__(self, frames: Sequence[AnnotatedFrame], every: int, with_depth: bool) -> None:
         self._frames = frames
         self._chosen = [k for k in range(0, len(frames), every) if not with_depth or frames[k].frame.depth is not None]
+        if not self._chosen:
+            raise ValueError(f"expected images{' with depth' if with_depth else ''}, found none")
 
     def __len__(self) -> int:
         return len(self._chosen)

@@ -62,6 +62,9 @@ def evaluate_sequence(
     chosen = estimator_choice(**choice)
     with about("DATASET"):
         scene = BopScene(dataset)
+    if output:
+        with about("--output"):
+            output.mkdir(parents=True, exist_ok=True)
     estimator = chosen.load()
 
     def frames(name: str) -> Iterable[AnnotatedFrame]:
@@ -85,8 +88,6 @@ def evaluate_sequence(
         click.echo("\n" + sequence_text({"as it is": summary, **disturbed}))
     click.echo(LEGEND)
     if output:
-        with about("--output"):
-            output.mkdir(parents=True, exist_ok=True)
         record = dataclasses.asdict(summary)
         if damage:
             record["by_damage"] = {name: dataclasses.asdict(item) for name, item in disturbed.items()}

@@ -67,7 +67,8 @@ def evaluate_silhouette(
     model = load_encoder(encoder)
     trained = from_dict(EncoderTrainConfig, model.training["settings"])
     if category not in trained.categories:
-        raise click.BadParameter(f"expected one of {', '.join(trained.categories)}, got {category!r}")
+        expected = ", ".join(trained.categories)
+        raise click.BadParameter(f"expected one of {expected}, got {category!r}", param_hint="--category")
     source = MaskSource(trained, model.prototypes)
     shapes = itertools.islice(trained.family(category).split("testing"), masks)
     chosen = true_masks([(shape, source.prototype_of(shape)) for shape in shapes], seed)

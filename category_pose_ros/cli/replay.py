@@ -40,6 +40,8 @@ def replay(bag: Path, image_topic: str | None, camera_info_topic: str | None, ou
         overlays = _track(tracker, tqdm(frames, unit="frame", desc=bag.name, disable=None), poses)
         fps = min(frames.rate_hz or _FALLBACK_FPS, _MAXIMUM_FPS)
         count = write_video(output / "overlay.mp4", overlays, fps)
+    if not count:
+        raise click.BadParameter(f"expected images on {frames.image_topic}, found none", param_hint="BAG")
     click.echo(f"{count} frames; wrote {output / 'poses.csv'} and {output / 'overlay.mp4'}")
 
 

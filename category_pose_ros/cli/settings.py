@@ -64,5 +64,5 @@ def _parse(item: Setting, text: str) -> Any:
     }
     try:
         return parsers[item.type](text)
-    except ValueError as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"--set: {item.name}: expected {item.type.__name__}, got {text!r}") from error

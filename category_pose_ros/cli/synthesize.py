@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from category_pose_ros.cli.options import about
 from category_pose_ros.cli.settings import override
 from category_pose_ros.data.bag_writer import write_bag
 from category_pose_ros.data.bop_writer import write_scene
-from category_pose_ros.data.procedural.scenes import DEFAULT_CATEGORIES, FAMILIES
+from category_pose_ros.data.procedural.scenes import DEFAULT_CATEGORIES, known_families
 from category_pose_ros.data.synthesize import SynthesisConfig, synthesize_images, synthesize_sequence
 
 
@@ -41,9 +42,12 @@ def synthesize(
 ) -> None:
     """Make an annotated data set in the folder OUTPUT, of instances that training never sees."""
     names = tuple(name.strip() for name in categories.split(","))
-    for name in names:
-        if name not in FAMILIES:
-            raise ValueError(f"--categories: expected names among {', '.join(FAMILIES)}, got {name!r}")
+    try:
+        known_families(names)
+    except ValueError as error:
+        raise ValueError(f"--{error}") from error
+    if not 0 < rate < math.inf:
+        raise click.BadParameter(f"expected a positive number, got {rate}", param_hint="--rate")
     if bag and not sequence:
         raise ValueError("--bag: expected together with --sequence")
     config = override(SynthesisConfig(categories=names), overrides)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,27 +45,25 @@ class BopScene(FrameList):
         self._ground_truth = _read_json(path / "scene_gt.json", list)
         info_path = path / "scene_gt_info.json"
         self._info = _read_json(info_path, list) if info_path.exists() else {}
-        try:
-            self.image_ids = sorted(int(key) for key in self._ground_truth)
-        except ValueError as error:
-            raise ValueError(f"{path / 'scene_gt.json'}: expected image numbers as keys: {error}") from error
+        self.image_ids = sorted(self._ground_truth)
+        if not self.image_ids:
+            raise ValueError(f"{path / 'scene_gt.json'}: expected images, found none")
         super().__init__([f"{image_id:06d}" for image_id in self.image_ids])
 
     def load(self, name: str) -> AnnotatedFrame:
         image_id = int(name)
-        key = str(image_id)
         camera_path = self.path / "scene_camera.json"
-        if key not in self._cameras:
-            raise ValueError(f"{camera_path}: no entry for image {key}")
-        entry = self._cameras[key]
+        if image_id not in self._cameras:
+            raise ValueError(f"{camera_path}: no entry for image {image_id}")
+        entry = self._cameras[image_id]
         rgb = _read_rgb(self.path / "rgb", image_id)
         depth_units = _read_depth(self.path / "depth", image_id)
         try:
-            depth = None if depth_units is None else depth_units * np.float32(float(entry["depth_scale"]) / 1000.0)
+            depth = None if depth_units is None else depth_units * np.float32(_depth_scale(entry) / 1000.0)
             frame = Frame(rgb, _camera(entry, rgb.shape[1], rgb.shape[0]), depth, int(entry.get("stamp_ns", 0)))
             world_from_camera = _pose(entry, "w2c").inverse() if "cam_R_w2c" in entry else None
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{camera_path}: image {key}: {_describe(error)}") from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{camera_path}: image {image_id}: {_describe(error)}") from error
         return AnnotatedFrame(frame, tuple(self._with_masks(image_id)), name, world_from_camera)
 
     def _with_masks(self, image_id: int) -> Iterator[GroundTruthObject]:
@@ -78,24 +77,22 @@ class BopScene(FrameList):
         Raises:
             ValueError: the annotation is damaged or contradicts itself.
         """
-        key = str(image_id)
-        entries = self._ground_truth[key]
-        infos = self._info.get(key) or [{}] * len(entries)
+        entries = self._ground_truth[image_id]
+        infos = self._info.get(image_id) or [{}] * len(entries)
         if len(infos) != len(entries):
-            raise ValueError(
-                f"{self.path / 'scene_gt_info.json'}: image {key}: expected {len(entries)} entries, got {len(infos)}"
-            )
+            where = f"{self.path / 'scene_gt_info.json'}: image {image_id}"
+            raise ValueError(f"{where}: expected {len(entries)} entries, got {len(infos)}")
         try:
             return tuple(_ground_truth_object(entry, info) for entry, info in zip(entries, infos, strict=True))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self.path / 'scene_gt.json'}: image {key}: {_describe(error)}") from error
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{self.path / 'scene_gt.json'}: image {image_id}: {_describe(error)}") from error
 
 
 def _describe(error: Exception) -> str:
     return f"missing {error}" if isinstance(error, KeyError) else str(error)
 
 
-def _read_json(path: Path, entry_type: type) -> dict[str, Any]:
+def _read_json(path: Path, entry_type: type) -> dict[int, Any]:
     """A JSON object with one entry of the given type per image number."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -105,7 +102,10 @@ def _read_json(path: Path, entry_type: type) -> dict[str, Any]:
         raise ValueError(f"{path}: damaged: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(entry, entry_type) for entry in content.values()):
         raise ValueError(f"{path}: damaged: expected one {entry_type.__name__} per image number")
-    return content
+    try:
+        return {int(key): entry for key, entry in content.items()}  # BOP pads these numbers in file names alone
+    except ValueError as error:
+        raise ValueError(f"{path}: expected image numbers as keys: {error}") from error
 
 
 def _read_rgb(folder: Path, image_id: int) -> npt.NDArray[np.uint8]:
@@ -123,7 +123,16 @@ def _read_depth(folder: Path, image_id: int) -> npt.NDArray[np.uint16] | None:
 
 def _camera(entry: Mapping[str, Any], width: int, height: int) -> Camera:
     matrix = _array(entry, "cam_K", (3, 3))
+    if matrix[0, 1]:
+        raise ValueError(f"cam_K: expected no skew, got {matrix[0, 1]}")
     return Camera(matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2], width, height)
+
+
+def _depth_scale(entry: Mapping[str, Any]) -> float:
+    scale = float(entry["depth_scale"])
+    if not 0 < scale < math.inf:
+        raise ValueError(f"depth_scale: expected a positive number, got {entry['depth_scale']}")
+    return scale
 
 
 def _array(entry: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
@@ -147,12 +156,16 @@ def _ground_truth_object(entry: Mapping[str, Any], info: Mapping[str, Any]) -> G
     if (size_m <= 0).any():
         raise ValueError(f"size_m: expected positive metres, got {entry['size_m']}")
     visible, track_id = info.get("visib_fract"), entry.get("track_id")
+    if visible is not None and not 0 <= float(visible) <= 1:
+        raise ValueError(f"visib_fract: expected a share from 0 to 1, got {visible}")
+    if not isinstance(entry.get("ignore", False), bool):
+        raise ValueError(f"ignore: expected true or false, got {entry['ignore']!r}")
     symmetry = entry.get("symmetry")
     return GroundTruthObject(
         category=str(entry["category"]),
         camera_from_object=_pose(entry, "m2c"),
         size_m=size_m,
-        ignore=bool(entry.get("ignore", False)),
+        ignore=entry.get("ignore", False),
         visible_fraction=None if visible is None else float(visible),
         track_id=None if track_id is None else int(track_id),
         symmetry=None if symmetry is None else Symmetry(symmetry),

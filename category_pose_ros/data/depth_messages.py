@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from category_pose_ros.data.messages import unpadded
+from category_pose_ros.data.messages import decoded, unpadded
 
 Depth = npt.NDArray[np.float32]
 
@@ -55,7 +55,7 @@ def _from_compressed(message: Any) -> Depth:
         raise ValueError(f"depth.format: expected {expected}, got {message.format!r}")
     data = bytes(message.data)
     png = np.frombuffer(data[_PREFIX.size :], np.uint8)
-    pixels = cv2.imdecode(png, cv2.IMREAD_UNCHANGED) if png.size else None
+    pixels = decoded(png, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 2 or pixels.dtype != np.uint16:
         raise ValueError(f"depth.data: expected a PNG with one channel of 16 bits, got {len(data)} bytes")
     if encoding == "16UC1":

@@ -15,9 +15,20 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
     """An image file as (H, W, 3) uint8, upright as its EXIF orientation says.
 
     Raises:
-        ValueError: missing, damaged or not an image; the message names the file.
+        ValueError: missing, damaged or not an image of 8 or 16 bits per channel; the message names the file.
     """
-    return np.asarray(_values(path, lambda image: ImageOps.exif_transpose(image).convert("RGB")), dtype=np.uint8)
+
+    def upright(image: Image.Image) -> Image.Image:
+        turned = ImageOps.exif_transpose(image)
+        if turned.mode in ("I", "F"):
+            raise ValueError(f"expected 8 or 16 bits per channel, got mode {turned.mode}")
+        # Pillow's own conversion of 16-bit grey cuts off at 255.
+        return turned if turned.mode.startswith("I;16") else turned.convert("RGB")
+
+    pixels = _values(path, upright)
+    if pixels.ndim == 2:
+        return np.repeat(np.rint(pixels[..., None] / 257.0).astype(np.uint8), 3, axis=-1)
+    return np.asarray(pixels, dtype=np.uint8)
 
 
 def read_depth(path: Path) -> npt.NDArray[np.uint16]:
@@ -30,6 +41,8 @@ def read_depth(path: Path) -> npt.NDArray[np.uint16]:
     # Pillow before 11 opens 16-bit PNG files as 32-bit integers.
     if depth.ndim != 2 or depth.dtype not in (np.uint16, np.int32):
         raise ValueError(f"{path}: expected a 16-bit depth image with one channel, got {depth.shape} {depth.dtype}")
+    if depth.size and not 0 <= depth.min() <= depth.max() <= np.iinfo(np.uint16).max:
+        raise ValueError(f"{path}: expected a 16-bit depth image, got values from {depth.min()} to {depth.max()}")
     return depth.astype(np.uint16)
 
 

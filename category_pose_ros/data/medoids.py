@@ -63,13 +63,16 @@ def cluster(descriptors: Sequence[FloatArray], count: int) -> Clusters:
     """K-medoids (Kaufman and Rousseeuw 1990), started from instances that are far apart.
 
     Raises:
-        ValueError: fewer instances than clusters.
+        ValueError: fewer instances than clusters, or fewer that differ.
     """
     if not 1 <= count <= len(descriptors):
         raise ValueError(f"clusters: expected between 1 and {len(descriptors)} (the instances), got {count}")
     points = np.stack(descriptors)
     squared = (points * points).sum(1)
     distance = np.sqrt(np.maximum(squared[:, None] + squared - 2 * points @ points.T, 0))
+    different = len(np.unique(points, axis=0))
+    if different < count:
+        raise ValueError(f"clusters: expected at most {different} (the instances that differ), got {count}")
     medoid = _far_apart(distance, count)
     for _ in range(100):
         label = distance[:, medoid].argmin(1)

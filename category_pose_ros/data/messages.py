@@ -86,11 +86,18 @@ def rgb_from_compressed(message: Any) -> Rgb:
     if original.startswith("bayer") or "compressedDepth" in message.format:
         raise ValueError(f"image.format: expected a colour image, got {message.format!r}")
     data = np.frombuffer(message.data, np.uint8)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    bgr = cv2.imdecode(data, flags) if data.size else None
+    bgr = decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
         raise ValueError(f"image.data: expected a JPEG or PNG, got {data.size} bytes of format {message.format!r}")
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def decoded(data: npt.NDArray[np.uint8], flags: int) -> npt.NDArray[Any] | None:
+    """The image in an image file's bytes; None where they are none, or damaged."""
+    try:
+        return cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:  # of a header that asks for an image of absurd size; other damage gives None
+        return None
 
 
 def camera_from_info(info: Any, rectified: bool = False) -> Camera:

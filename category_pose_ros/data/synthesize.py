@@ -16,7 +16,13 @@ from category_pose_ros.config import setting, validate
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.data.procedural.mugs import beside_body
 from category_pose_ros.data.procedural.placement import PlacedObject, Surroundings
-from category_pose_ros.data.procedural.scenes import DEFAULT_CATEGORIES, FAMILIES, Scene, canonical_box, make_scene
+from category_pose_ros.data.procedural.scenes import (
+    DEFAULT_CATEGORIES,
+    Scene,
+    canonical_box,
+    known_families,
+    make_scene,
+)
 from category_pose_ros.data.procedural.streets import sees
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
 from category_pose_ros.data.procedural.views import backdrop, degrade, look_at
@@ -56,9 +62,14 @@ class SynthesisConfig:
 
     def __post_init__(self) -> None:
         validate(self)
-        for name in self.categories:
-            if name not in FAMILIES:
-                raise ValueError(f"categories: expected names among {', '.join(FAMILIES)}, got {name!r}")
+        known_families(self.categories)
+        for low, high in (
+            ("least_objects", "most_objects"),
+            ("nearest_m", "farthest_m"),
+            ("nearest_car_m", "farthest_car_m"),
+        ):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low}: expected at most {high}, {getattr(self, high)}, got {getattr(self, low)}")
 
     def textures(self, backgrounds: Path | None) -> TextureSource:
         return TextureSource.from_folder(backgrounds, held_out=self.photographs == "held_out")

@@ -142,9 +142,9 @@ def minimise(terms: Sequence[Term], start: State, config: SolverConfig) -> tuple
     states, around = _states(start), _around(count)
     limits = _Limits(config.iterations, config.damping, config.max_log_step, math.radians(config.max_rotation_deg))
     _minimise(states, _packed(terms, count), limits, around)
-    rotation, translation, log_size, cost, gradient, hessian = (
-        torch.from_numpy(array).to(start.log_size.dtype) for array in (*states, *around)
-    )
+    rotation, translation, log_size = (torch.from_numpy(array).to(start.log_size.dtype) for array in states)
+    # The curvature stays as exact as it is: of what is far away the inverse of a rounded one is no covariance.
+    cost, gradient, hessian = map(torch.from_numpy, around)
     return State(SE3(rotation, translation), log_size), Linearised(cost, gradient, hessian)
 
 

@@ -18,6 +18,8 @@ from category_pose_ros.records import OUTSIDE, Frame
 Image = npt.NDArray[np.uint8]
 Depth = npt.NDArray[np.float32]
 _MULTIPLE = 32  # the network halves its input five times
+_FINEST = 8  # pixels of an image, along each axis, to one of a crop, about
+_FARTHEST_M = 1e4  # beyond it depth is no reading: some cameras say so by a huge number
 
 
 def rectify(frame: Frame) -> tuple[Image, Camera]:
@@ -36,8 +38,8 @@ def rectify_depth(frame: Frame) -> Depth | None:
 
 
 def is_reading(depth: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
-    """Where depth is known; 0, NaN and infinity are holes."""
-    return np.asarray(np.isfinite(depth) & (depth > 0))
+    """Where depth is known; 0, NaN, infinity and numbers that are as good as infinity are holes."""
+    return np.asarray((depth > 0) & (depth < _FARTHEST_M))
 
 
 def rectify_mask(mask: npt.NDArray[np.bool_], camera: Camera) -> npt.NDArray[np.bool_]:
@@ -75,6 +77,13 @@ def square_crop(
     image: Image, camera: Camera, centre: tuple[float, float], side: float, size_px: int
 ) -> tuple[Image, Camera]:
     """The square of a side (pixels) around a centre, resampled to size_px."""
+    coarser = round(side) // (_FINEST * size_px)
+    if coarser > 1:  # of what appears so large the image is shrunk first, and not a square of its size filled
+        width, height = max(camera.width // coarser, 1), max(camera.height // coarser, 1)
+        across, down = width / camera.width, height / camera.height
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        camera, side = camera.resized(width, height), side * across
+        centre = ((centre[0] + 0.5) * across - 0.5, (centre[1] + 0.5) * down - 0.5)
     whole = max(round(side), 2)
     left, top = round(centre[0] - (whole - 1) / 2), round(centre[1] - (whole - 1) / 2)
     region, region_camera = crop(image, camera, left, top, whole, whole)
@@ -96,7 +105,8 @@ def cell_camera(camera: Camera) -> Camera:
 
 @functools.lru_cache(maxsize=1)  # optical flow and the network see the same frame
 def _without_distortion(frame: Frame) -> Image:
-    return np.asarray(cv2.remap(frame.rgb, *_maps(frame.camera), cv2.INTER_LINEAR), dtype=np.uint8)
+    outside = (OUTSIDE,) * 3
+    return np.asarray(cv2.remap(frame.rgb, *_maps(frame.camera), cv2.INTER_LINEAR, borderValue=outside), dtype=np.uint8)
 
 
 @functools.lru_cache(maxsize=4)  # a stream has one camera

@@ -1,6 +1,6 @@
 """The default method: neural meshes, from coarse to fine (Ma et al. 2022).
 
-`NeuralMeshMethod.estimate` reads as the steps of the method: features of the whole image, votes
+`NeuralMeshMethod._search` reads as the steps of the method: features of the whole image, votes
 for centres, a crop per candidate at one scale, coarse proposals, refinement, choice, duplicates.
 """
 

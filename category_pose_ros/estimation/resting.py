@@ -25,7 +25,7 @@ _GRID = (60, 80)  # rows and columns of readings that planes are looked for in
 _REACH = 2  # grid steps between a reading and those that give its normal
 _HYPOTHESES = 100
 _CLEARED = 4  # thicknesses of a found plane within which no other is looked for
-_FARTHEST_M = 100.0  # beyond, nothing is looked for, and some cameras say "no reading"
+_FARTHEST_M = 100.0  # beyond, nothing is looked for
 _UNEVEN = 0.05  # standard deviation of the log of the camera's height over what objects of one image stand on
 _PARALLEL = 0.9  # least cosine between the normals of a plane and of a reading on it
 

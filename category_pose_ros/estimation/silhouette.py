@@ -313,7 +313,8 @@ class SilhouetteMethod:
         return int(np.argmax(overlaps)) if max(overlaps, default=0.0) > 0 else None
 
     def _unseen(self, belief: Belief) -> Sighting:
-        covariance = torch.linalg.inv(belief.information)[:6, :6].numpy()
+        pose = belief.mean.camera_from_object[0]
+        covariance = pose_covariance(belief.information, pose, symmetry_of(belief.category))
         estimate = _as_estimate(self._nearest(belief), belief.mean, covariance, 0.0, 0.0)
         return Sighting(belief, estimate, float("-inf"), 0.0)
 

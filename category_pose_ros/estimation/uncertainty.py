@@ -48,7 +48,7 @@ def tilt_variance(hessian: Tensor, rotation: Tensor) -> Tensor:
     turn = torch.linalg.inv_ex(hessian.double() + free).inverse[:, 3:6, 3:6]
     axis = rotation[..., 2:].double()
     about = (axis.transpose(-1, -2) @ turn @ axis).flatten()
-    return (0.5 * (turn.diagonal(dim1=-2, dim2=-1).sum(-1) - about)).to(hessian.dtype)
+    return (0.5 * (turn.diagonal(dim1=-2, dim2=-1).sum(-1) - about)).to(rotation.dtype)
 
 
 def pose_covariance(hessian: Tensor, camera_from_object: SE3, symmetry: Symmetry) -> Covariance:
@@ -62,9 +62,10 @@ def pose_covariance(hessian: Tensor, camera_from_object: SE3, symmetry: Symmetry
         hessian: (9, 9) of the negative log posterior.
         camera_from_object: one pose.
     """
-    information = hessian.double().cpu().numpy()
-    # Directions that no term sees are bounded by 1 km and many turns, which keeps the inverse finite.
-    covariance = np.linalg.inv(information + 1e-6 * np.eye(len(information)))[:6, :6]
+    values, vectors = np.linalg.eigh(hessian.double().cpu().numpy())
+    # Directions that no term sees are bounded by 1 km and many turns, which keeps the inverse finite, and positive
+    # where rounding has left them none.
+    covariance = ((vectors / (np.maximum(values, 0.0) + 1e-6)) @ vectors.T)[:6, :6]
     if symmetry is Symmetry.AXIS_Z:
         axis = camera_from_object.rotation[:, 2].double().cpu().numpy()
         covariance[3:, 3:] += _FREE_YAW * np.outer(axis, axis)

@@ -102,10 +102,14 @@ def evaluate_sequence(
         camera_motion: the tracker is told where the camera was, as TF tells a robot; otherwise it is not.
 
     Raises:
-        ValueError: an object without track_id, or a frame that does not say where its camera was and should.
+        ValueError: an object without track_id, a frame that is no later than the one before, or one that does not
+            say where its camera was and should.
     """
-    result = SequenceEvaluation()
+    result, before_ns = SequenceEvaluation(), -1
     for annotated in frames:
+        if annotated.frame.stamp_ns <= before_ns:
+            raise ValueError(f"frames: expected stamps that increase, got {annotated.frame.stamp_ns} after {before_ns}")
+        before_ns = annotated.frame.stamp_ns
         if camera_motion and annotated.world_from_camera is None:
             raise ValueError(f"frames: expected the pose of the camera (cam_R_w2c), got none in {annotated.name}")
         begin = time.perf_counter()

@@ -52,6 +52,9 @@ class ModelFile(Generic[Model]):
                 metadata = file.metadata() or {}
                 tensors = {each: file.get_tensor(each) for each in file.keys()}  # noqa: SIM118 - not a mapping
             header = json.loads(metadata[self.key])
+            for each, value in tensors.items():
+                if not value.isfinite().all():
+                    raise ValueError(f"{each}: expected finite values")
             version = header["format_version"]
             model = self.assemble(header, tensors) if version == self.version else None
         except KeyError as error:

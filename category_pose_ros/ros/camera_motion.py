@@ -67,7 +67,14 @@ class CameraMotion:
                 found = self._buffer.lookup_transform(*where, timeout=_PATIENCE)
         except self._tf2.TransformException as error:
             raise ValueError(f"fixed_frame: no transform from {image.frame_id!r}: {error}") from error
-        return pose_from_transform(found.transform)
+        pose = pose_from_transform(found.transform)
+        if not bool(pose.matrix().isfinite().all()):
+            raise ValueError(f"fixed_frame: expected a transform of finite numbers, got {found.transform}")
+        return pose
+
+    def forget(self) -> None:
+        """Begin anew, for a clock that was set back: TF would take what comes now for too old."""
+        self._buffer.clear()
 
     def destroy(self) -> None:
         """Listen no longer."""

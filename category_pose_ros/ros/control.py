@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode
@@ -28,22 +29,29 @@ class Control:
 
     def __init__(self, node: LifecycleNode, is_active: Callable[[], bool], forget: Callable[[], None]) -> None:
         self.enabled = True
-        self._is_asked = False
+        self._asked_s: float | None = None  # when one look was asked for, `time.monotonic()`
         self._is_active = is_active
         self._forget = forget
         node.create_service(Trigger, "~/reset", self._on_reset)
         node.create_service(SetBool, "~/enable", self._on_enable)
         node.create_service(Trigger, "~/detect_once", self._on_detect_once)
 
-    def use_of_next_image(self) -> Use:
-        """What the image that has just come is good for; a request to detect once is settled with it."""
+    def use_of_image(self, received_s: float) -> Use:
+        """What an image that arrived then is good for; a request to detect once is settled with it if it is older."""
         if self.enabled:
             return Use.TRACKING
-        is_asked, self._is_asked = self._is_asked, False
-        return Use.ONE_LOOK if is_asked else Use.NOTHING
+        if self._asked_s is None or received_s < self._asked_s:
+            return Use.NOTHING
+        self._asked_s = None
+        return Use.ONE_LOOK
+
+    def ask_again(self) -> None:
+        """The image of a request to detect once could not be used: the next one will be."""
+        if not self.enabled:
+            self._asked_s = time.monotonic()
 
     def forget_requests(self) -> None:
-        self._is_asked = False
+        self._asked_s = None
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not self._is_active():
@@ -55,13 +63,14 @@ class Control:
         if request.data != self.enabled and self._is_active():
             self._forget()
         self.enabled = bool(request.data)
+        self.forget_requests()
         return _answer(response, True, "enabled" if self.enabled else "disabled: images are ignored")
 
     def _on_detect_once(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         # Answered at once: to await the poses in here would keep rclpy's executor spinning without a pause.
         if not self._is_active():
             return _answer(response, False, "the node is not active: activate it first")
-        self._is_asked = not self.enabled
+        self._asked_s = None if self.enabled else time.monotonic()
         return _answer(response, True, "the objects of the next image will be published")
 
 

@@ -8,18 +8,20 @@ from collections import Counter, deque
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+THROTTLE_S = 5.0  # between two warnings of a kind
 _WINDOW_S = 10.0  # rates and latency are those of the last so many seconds
 _SILENT_S = 3.0  # an active node that hears or says nothing for so long is worth a word
 
 
 class Health:
-    """Counts frames from arrival to answer. Times are `time.monotonic()` in seconds.
+    """Counts images, from when the node is told of one to its answer. Times are `time.monotonic()` in seconds.
 
     Attributes:
         received, answered: images that came, and those whose poses were published.
         dropped: images that were not used, by reason.
         unpaired: images whose depth or hint did not come, and which were not used for that.
         refused_depths, refused_hints: those that did not fit their image, which was used without.
+        unstamped: images without a stamp, which are tracked by when they arrived.
         unplaced: images of which it was not known where the camera was, though that was asked for.
         tracks: objects in the newest answer.
         lost: objects that the tracker remembers, but did not see in it.
@@ -32,6 +34,7 @@ class Health:
         self.unpaired = 0
         self.refused_depths = 0
         self.refused_hints = 0
+        self.unstamped = 0
         self.unplaced = 0
         self.tracks = 0
         self.lost = 0
@@ -49,9 +52,10 @@ class Health:
         self.received += 1
         self._arrivals.append(time.monotonic())
 
-    def drop(self, reason: str) -> None:
-        """Count a frame that gets no answer."""
-        self.dropped[reason] += 1
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count frames that get no answer."""
+        if count:
+            self.dropped[reason] += count
 
     def answer(self, received_s: float, tracks: int, lost: int) -> None:
         """Count an answered frame that had arrived at `received_s`, and keep how many objects it has."""
@@ -99,6 +103,7 @@ class Health:
             "frames unpaired": str(self.unpaired),
             "depth images refused": str(self.refused_depths),
             "hints refused": str(self.refused_hints),
+            "images without stamp": str(self.unstamped),
             "camera poses missing": str(self.unplaced),
             "tracks": str(self.tracks),
             "tracks lost": str(self.lost),

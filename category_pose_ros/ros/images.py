@@ -14,10 +14,10 @@ from std_msgs.msg import Header
 from category_pose_ros.data import messages
 
 try:  # The compiled half is imported too: built for another NumPy, it fails here and not at the first image.
-    from cv_bridge import CvBridge
+    from cv_bridge import CvBridge, CvBridgeError
     from cv_bridge.boost import cv_bridge_boost  # noqa: F401
 except ImportError:
-    CvBridge = None
+    CvBridge = CvBridgeError = None
 
 _JPEG_QUALITY = 90
 
@@ -27,8 +27,11 @@ def rgb_from_image(message: Image) -> npt.NDArray[np.uint8]:
     return messages.rgb_from_image(message, messages.to_rgb8 if CvBridge is None else _by_cv_bridge)
 
 
-def _by_cv_bridge(message: Any, encoding: str) -> npt.NDArray[np.uint8]:
-    return np.asarray(CvBridge().imgmsg_to_cv2(message, "rgb8"), dtype=np.uint8)
+def _by_cv_bridge(message: Any, _: str) -> npt.NDArray[np.uint8]:
+    try:
+        return np.asarray(CvBridge().imgmsg_to_cv2(message, "rgb8"), dtype=np.uint8)
+    except CvBridgeError as error:
+        raise ValueError(f"image: {error}") from error
 
 
 def image_from_rgb(rgb: npt.NDArray[np.uint8], header: Header) -> Image:

@@ -9,16 +9,17 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from category_pose_ros.data.messages import stamp_ns
+from category_pose_ros.records import SECOND_NS
 from category_pose_ros.ros.camera_motion import CameraMotion
-from category_pose_ros.ros.health import Health
+from category_pose_ros.ros.health import THROTTLE_S, Health
 from category_pose_ros.ros.hints import TOPICS, message_type
 from category_pose_ros.ros.pairing import Capture, Pairer
-from category_pose_ros.ros.parameters import NodeConfig
+from category_pose_ros.ros.parameters import NodeConfig, overridable
 
-THROTTLE_S = 5.0  # between two warnings of a kind
+_LATE_NS = SECOND_NS // 2  # an image no older than that than the newest is late; an older one begins a new stream
 _WITHOUT = {"depth": "images are used as RGB", "hint": "images are searched without"}
 
 
@@ -41,6 +42,17 @@ class Inputs:
         self._node = node
         self._health = health
         self._on_capture = on_capture
+        self._unpaired_before = health.unpaired
+        self._newest_ns = -1  # stamp of the last image that had one
+        self._subscriptions: list[Any] = []
+        self.camera_motion: CameraMotion | None = None
+        try:
+            self._listen(config)
+        except Exception:
+            self.destroy()
+            raise
+
+    def _listen(self, config: NodeConfig) -> None:
         # camera_info, depth and hint first, so that the first image finds them
         self._info = self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
         self._companions: dict[str, Any] = {}  # subscriptions, by the kind of what images wait for
@@ -51,9 +63,9 @@ class Inputs:
             on_hint = functools.partial(self._on_companion, "hint")
             self._companions["hint"] = self._subscribe(message_type(config.hint), TOPICS[config.hint], on_hint)
         self._pairer = Pairer(config.pairing, list(self._companions))
-        image = self._subscribe_image("image", config.image_transport, self._on_image)
-        self._subscriptions = [self._info, *self._companions.values(), image]
-        self.camera_motion = CameraMotion(node, config.fixed_frame) if config.fixed_frame else None
+        self._subscribe_image("image", config.image_transport, self._on_image)
+        if config.fixed_frame:
+            self.camera_motion = CameraMotion(self._node, config.fixed_frame)
 
     @property
     def topics(self) -> list[str]:
@@ -76,10 +88,11 @@ class Inputs:
     def _subscribe(self, message_type: Any, topic: str, callback: Callable[[Any], None]) -> Any:
         # A profile of its own: rclpy writes the overrides of a topic into the one it is given.
         sensor_data = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-        overrides = QoSOverridingOptions.with_default_policies()
-        return self._node.create_subscription(
-            message_type, topic, callback, sensor_data, qos_overriding_options=overrides
+        subscription = self._node.create_subscription(
+            message_type, topic, callback, sensor_data, qos_overriding_options=overridable()
         )
+        self._subscriptions.append(subscription)
+        return subscription
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._pairer.add_info(message)
@@ -96,6 +109,13 @@ class Inputs:
                 f"no camera_info on {self._info.topic_name} yet, images are dropped", throttle_duration_sec=THROTTLE_S
             )
             return
+        if self._is_late(stamp_ns(message.header)):
+            self._health.drop("late")
+            self._node.get_logger().warning(
+                "image dropped: image.header.stamp: expected a time after that of the image before",
+                throttle_duration_sec=THROTTLE_S,
+            )
+            return
         self._hand_on(self._pairer.add_image(message, received_s))
         missing = [
             f"no {kind} on {self._companions[kind].topic_name} has the stamp of an image, {_WITHOUT[kind]}"
@@ -104,7 +124,24 @@ class Inputs:
         if missing:
             self._node.get_logger().warning("; ".join(missing), throttle_duration_sec=THROTTLE_S)
 
+    def _is_late(self, now_ns: int) -> bool:
+        """Whether an image is no younger than the last; a clock that was set back, or a bag that loops, begins anew."""
+        if now_ns == 0:
+            self._health.unstamped += 1
+            self._node.get_logger().warning(
+                "image.header.stamp: expected a time, got 0; images are tracked by when they arrive",
+                throttle_duration_sec=THROTTLE_S,
+            )
+            return False
+        behind_ns = self._newest_ns - now_ns
+        if 0 <= behind_ns <= _LATE_NS:
+            return True
+        if behind_ns > 0 and self.camera_motion is not None:
+            self.camera_motion.forget()
+        self._newest_ns = now_ns
+        return False
+
     def _hand_on(self, capture: Capture | None) -> None:
-        self._health.unpaired = self._pairer.unpaired
+        self._health.unpaired = self._unpaired_before + self._pairer.unpaired
         if capture is not None:
             self._on_capture(capture)

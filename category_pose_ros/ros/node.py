@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import signal
 import sys
 import threading
@@ -22,14 +23,15 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
 from category_pose_ros.ros.control import Control, Use
-from category_pose_ros.ros.health import Health
-from category_pose_ros.ros.inputs import THROTTLE_S, Inputs
+from category_pose_ros.ros.health import THROTTLE_S, Health
+from category_pose_ros.ros.inputs import Inputs
 from category_pose_ros.ros.outputs import Outputs
 from category_pose_ros.ros.pairing import Capture
-from category_pose_ros.ros.parameters import NodeConfig, changed_config, declare_parameters
-from category_pose_ros.ros.pipeline import Answer, Job, Loaded, Pipeline, load
+from category_pose_ros.ros.parameters import changed_config, declare_parameters, unused_overrides
+from category_pose_ros.ros.pipeline import Answer, Job, Loaded, Pipeline, load, needs_model, needs_tracker
 from category_pose_ros.ros.worker import Refused, Worker
 
+_SIGNALS = signal.SIGINT, signal.SIGTERM
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 _Transition = Callable[["EstimatorNode", LifecycleState], TransitionCallbackReturn]
@@ -56,11 +58,11 @@ class EstimatorNode(LifecycleNode):
     executor with a guard condition to have the outcome published.
     """
 
-    def __init__(self, load: Callable[[NodeConfig], Loaded] = load, **node_options: Any) -> None:
+    def __init__(self, load: Callable[..., Loaded] = load, **node_options: Any) -> None:
         """Declare the parameters and offer the services; everything else waits for `configure`.
 
         Args:
-            load: loads the model.
+            load: as `pipeline.load`.
             node_options: as rclpy's `Node` takes them.
 
         Raises:
@@ -71,6 +73,7 @@ class EstimatorNode(LifecycleNode):
         self._load = load
         self._state = "unconfigured"
         self._health = Health()
+        self._loaded: Loaded | None = None  # for the settings as they are; the pipeline may not have got to them
         self._pipeline: Pipeline | None = None
         self._worker: Worker[Job, Answer] | None = None
         self._inputs: Inputs | None = None
@@ -85,14 +88,16 @@ class EstimatorNode(LifecycleNode):
     @_loud
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and warm it up."""
+        self.get_logger().info("loading the model; the first time after an installation its code is compiled as well")
         try:
-            pipeline = Pipeline(self.config, self._load(self.config))
+            loaded = self._load(self.config)
         except (ValueError, OSError) as error:
             self.get_logger().error(f"cannot load the model: {error}")
             return _FAILURE
+        pipeline = Pipeline(self.config, loaded)
         worker = Worker(pipeline.warm_up, pipeline.handle, self._wake_up.trigger)
         worker.open()
-        self._pipeline, self._worker = pipeline, worker
+        self._loaded, self._pipeline, self._worker = loaded, pipeline, worker
         self._outputs = Outputs(self, self.config.publish_tf)
         self._state = "inactive"
         return super().on_configure(state)
@@ -104,6 +109,8 @@ class EstimatorNode(LifecycleNode):
         self._health.watch()
         self._state = "active"
         self.get_logger().info(f"active, listening to {', '.join(self._inputs.topics)}")
+        if unused := unused_overrides(self):
+            self.get_logger().warning(f"no such topic or policy: {', '.join(unused)}")
         return super().on_activate(state)
 
     @_loud
@@ -121,6 +128,7 @@ class EstimatorNode(LifecycleNode):
     @_loud
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.close()
+        self._state = "finalized"
         return _SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -135,7 +143,7 @@ class EstimatorNode(LifecycleNode):
             self._worker.close()
         if self._outputs is not None:
             self._outputs.destroy()
-        self._pipeline = self._worker = self._outputs = None
+        self._loaded = self._pipeline = self._worker = self._outputs = None
         self._state = "unconfigured"
 
     def start(self) -> bool:
@@ -153,7 +161,7 @@ class EstimatorNode(LifecycleNode):
     def _forget_objects(self) -> None:
         """Forget tracks and frames under way, and delete what is shown."""
         if self._pipeline is not None and self._worker is not None:
-            self._worker.reset()
+            self._health.drop("forgotten", self._worker.reset())
             self._worker.submit(self._pipeline.reset)
         if self._outputs is not None:
             self._outputs.clear()
@@ -162,9 +170,10 @@ class EstimatorNode(LifecycleNode):
     def _on_capture(self, capture: Capture) -> None:
         assert self._inputs is not None, "a capture without inputs"
         assert self._worker is not None, "inputs without a worker"
-        use = self._control.use_of_next_image()
-        job = Job(capture, use is Use.ONE_LOOK, self._inputs.camera_motion)
-        if use is not Use.NOTHING and self._worker.offer(job):
+        use = self._control.use_of_image(capture.received_s)
+        if use is Use.NOTHING:
+            self._health.drop("disabled")
+        elif self._worker.offer(Job(capture, use is Use.ONE_LOOK, self._inputs.camera_motion)):
             self._health.drop("a newer one came")
 
     def _on_outcome(self) -> None:
@@ -175,6 +184,8 @@ class EstimatorNode(LifecycleNode):
             if isinstance(outcome, Refused):
                 self._health.drop("unusable")
                 self.get_logger().warning(f"image dropped: {outcome.reason}", throttle_duration_sec=THROTTLE_S)
+                if outcome.job.is_one_look:
+                    self._control.ask_again()
             else:
                 self._on_answer(self._outputs, outcome.job.capture, outcome.result)
 
@@ -196,11 +207,15 @@ class EstimatorNode(LifecycleNode):
     def _on_parameters(self, parameters: Iterable[Parameter]) -> SetParametersResult:
         try:
             config = changed_config(self.config, parameters, configured=self._worker is not None)
-            if self._pipeline is not None and self._worker is not None and config != self.config:
-                # Loaded here, so that what cannot be loaded is refused with the reason; the worker goes on meanwhile.
-                self._worker.submit(functools.partial(self._pipeline.adopt, config, self._load(config)))
+            if self._loaded is not None and needs_tracker(self.config, config):
+                # Here, so that what cannot be loaded is refused with the reason. The worker goes on meanwhile, but what
+                # it finds is published afterwards.
+                estimator = None if needs_model(self.config, config) else self._loaded.estimator
+                self._loaded = self._load(config, estimator)
         except (ValueError, OSError) as error:
             return SetParametersResult(successful=False, reason=str(error))
+        if self._pipeline is not None and self._worker is not None and self._loaded is not None:
+            self._worker.submit(functools.partial(self._pipeline.adopt, config, self._loaded))
         self.config = config
         return SetParametersResult(successful=True)
 
@@ -233,17 +248,20 @@ def run(make_node: Callable[[], EstimatorNode], args: Sequence[str] | None = Non
     """
     # rclpy's own handlers invalidate the context under the feet of running callbacks, which then raise.
     # A second signal finds the default handler and ends the process at once.
-    stop = threading.Event()
+    started, stop = threading.Event(), threading.Event()
 
-    def on_signal(number: int, _: object) -> None:
+    def on_signal(*_: object) -> None:
+        if not started.is_set():
+            os._exit(0)  # nothing is there yet that must be undone, and compiling would go on for long
         stop.set()
-        signal.signal(number, signal.SIG_DFL)
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, on_signal)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        return _spin(make_node, stop)
+        return _spin(make_node, started, stop)
     finally:
         rclpy.shutdown()
         # The interpreter's last collection walks through all of PyTorch; on a busy machine that alone can outlast
@@ -251,8 +269,8 @@ def run(make_node: Callable[[], EstimatorNode], args: Sequence[str] | None = Non
         gc.freeze()
 
 
-def _spin(make_node: Callable[[], EstimatorNode], stop: threading.Event) -> int:
-    """The exit status of a node that is spun until `stop`."""
+def _spin(make_node: Callable[[], EstimatorNode], started: threading.Event, stop: threading.Event) -> int:
+    """The exit status of a node that is spun until `stop`, once it has `started`."""
     try:
         node = make_node()
     except ValueError as error:
@@ -263,6 +281,7 @@ def _spin(make_node: Callable[[], EstimatorNode], stop: threading.Event) -> int:
     try:
         if node.config.autostart and not node.start():
             return 1
+        started.set()
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.2)
         return 0

@@ -9,14 +9,15 @@ from typing import Any
 from geometry_msgs.msg import PoseArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from category_pose_ros.ros.conversions import detection_array, pose_array, transforms
+from category_pose_ros.ros.health import THROTTLE_S
 from category_pose_ros.ros.images import compressed_from_rgb, image_from_rgb
 from category_pose_ros.ros.markers import MarkerBoard
+from category_pose_ros.ros.parameters import overridable
 from category_pose_ros.ros.pipeline import Answer
 
 _QUEUE = 10
@@ -30,6 +31,13 @@ class Outputs:
         self._node = node
         self._publishers: list[Any] = []
         self._board = MarkerBoard()
+        try:
+            self._advertise_all(publish_tf)
+        except Exception:
+            self.destroy()
+            raise
+
+    def _advertise_all(self, publish_tf: bool) -> None:
         self._poses = self._advertise(PoseArray, "~/poses")
         self._markers = self._advertise(MarkerArray, "~/markers")
         self._overlay = self._advertise(Image, "~/overlay")
@@ -53,7 +61,12 @@ class Outputs:
             self._markers.publish(self._board.update(poses, tracks))
         if self._vision_msgs is not None and _is_heard(self._detections):
             self._detections.publish(detection_array(poses, tracks, self._vision_msgs))
-        if self._tf2_msgs is not None and tracks:
+        if self._tf2_msgs is not None and tracks and not header.frame_id:
+            self._node.get_logger().warning(
+                "image.header.frame_id: expected a frame, got ''; no transforms are published",
+                throttle_duration_sec=THROTTLE_S,
+            )
+        elif self._tf2_msgs is not None and tracks:
             moved = transforms(poses, tracks, self._node.get_namespace())
             self._tf.publish(self._tf2_msgs.TFMessage(transforms=moved))
         self._publish_overlay(header, answer)
@@ -82,7 +95,7 @@ class Outputs:
             message_type,
             topic,
             QoSProfile(depth=queue),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=overridable(),
         )
         self._publishers.append(publisher)
         return publisher

@@ -26,7 +26,8 @@ class PairingConfig:
     )
     fallback_after_s: float = setting(
         1.0,
-        "Images whose depth or hint does not come are dropped; after so long without any, in seconds, used without.",
+        "Images whose depth or hint does not come are dropped; those that come so long after the first of them, in "
+        "seconds, are used without, until a depth or hint fits again.",
         minimum=0.0,
     )
 
@@ -56,14 +57,19 @@ class Capture:
     def stamp_ns(self) -> int:
         return stamp_ns(self.image.header)
 
+    @property
+    def time_ns(self) -> int:
+        """Its stamp; of an image that has none, when it arrived."""
+        return self.stamp_ns or round(self.received_s * SECOND_NS)
+
 
 class Pairer:
     """Hands out images with their camera_info and, where it is asked for, their depth and hint.
 
     An image takes the camera_info nearest in time, however far, since a calibration seldom changes and a lost
     camera_info must not cost a frame. What else belongs to it has to be within the slop: an image waits for it until
-    a newer message of the kind or a younger pair shows that it will not come, and then counts as unpaired. Where no
-    image found its message for a while, images are handed out without, until one comes that would have fitted.
+    a newer message of the kind or a younger pair shows that it will not come, and then counts as unpaired. A while
+    after the first image in vain, images are handed out without, until a message comes that would have fitted.
 
     Times are stamps, so that a bag gives the same pairs at any speed; stamps that jump back begin anew.
 
@@ -128,17 +134,19 @@ class _Queue:
         self._waiting: deque[Capture] = deque()
         self._passed_ns: deque[int] = deque(maxlen=_REMEMBERED)  # stamps of images that went without
         self._newest_ns = -1  # stamp of the last image; before any stamp
-        self._fitted_ns = 0  # stamp of the last image that a message fitted, or of the first image
+        self._missed_ns: int | None = None  # stamp of the first image in a row that found no message
 
     @property
     def has_fallen_back(self) -> bool:
-        return self._newest_ns - self._fitted_ns > self._patience_ns
+        return self._missed_ns is not None and self._newest_ns - self._missed_ns > self._patience_ns
 
     def add_image(self, capture: Capture) -> Capture | None:
         self._keep_time(capture.stamp_ns)
         message = _nearest(self._messages, capture.stamp_ns)
         if message is not None and self._fits(message, capture):
             return self._pair(capture, message)
+        if self._missed_ns is None:
+            self._missed_ns = capture.stamp_ns
         if self.has_fallen_back:
             self._give_up_waiting_until(capture.stamp_ns)
             self._passed_ns.append(capture.stamp_ns)
@@ -150,7 +158,7 @@ class _Queue:
         self._messages.append(message)
         now_ns = stamp_ns(message.header)
         if any(abs(now_ns - passed_ns) <= self._slop_ns for passed_ns in self._passed_ns):
-            self._fitted_ns = self._newest_ns  # they are back: from here on images wait for them
+            self._missed_ns = None  # they are back: from here on images wait for them
             self._passed_ns.clear()
         fitting = [capture for capture in self._waiting if self._fits(message, capture)]
         if not fitting:
@@ -160,7 +168,7 @@ class _Queue:
 
     def _pair(self, capture: Capture, message: Any) -> Capture:
         """What has waited longer than this image waits in vain: topics keep their order."""
-        self._fitted_ns = capture.stamp_ns
+        self._missed_ns = None
         if capture in self._waiting:
             self._waiting.remove(capture)
         self._give_up_waiting_until(capture.stamp_ns)
@@ -185,15 +193,13 @@ class _Queue:
         return abs(stamp_ns(message.header) - capture.stamp_ns) <= self._slop_ns
 
     def _keep_time(self, now_ns: int) -> None:
-        if self._newest_ns < 0:
-            self._fitted_ns = now_ns
-        elif now_ns < self._newest_ns:  # a bag that begins again
+        if now_ns < self._newest_ns:  # a bag that begins again
             here = [one for one in self._messages if abs(stamp_ns(one.header) - now_ns) <= self._slop_ns]
             self._messages = deque(here, self._messages.maxlen)
             self.unpaired += len(self._waiting)
             self._waiting.clear()
             self._passed_ns.clear()
-            self._fitted_ns = now_ns
+            self._missed_ns = None
         self._newest_ns = now_ns
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSPolicyKind
+from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from category_pose_ros.config import Setting, describe, from_flat, section, setting, to_flat, validate
 from category_pose_ros.estimation.estimator import DEVICES, METHODS, EstimatorConfig
@@ -36,8 +38,9 @@ _CHANGEABLE = (
 )
 _INTEGER_LIMITS = (-(2**63), 2**63 - 1)
 _FLOAT_LIMITS = (-sys.float_info.max, sys.float_info.max)
+_OVERRIDES = "qos_overrides."
 # Parameters that rclpy itself knows.
-_FOREIGN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+_FOREIGN = ("use_sim_time", "start_type_description_service", _OVERRIDES)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,18 @@ def declare_parameters(node: Node) -> NodeConfig:
     return config
 
 
+def overridable() -> QoSOverridingOptions:
+    """What of a topic's quality of service can be set by parameters."""
+    kinds = QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY
+    return QoSOverridingOptions(kinds)
+
+
+def unused_overrides(node: Node) -> list[str]:
+    """Given names of such parameters that no topic of the node has declared."""
+    given = (name for name in node._parameter_overrides if name.startswith(_OVERRIDES))
+    return sorted(name for name in given if not node.has_parameter(name))
+
+
 def with_values(config: NodeConfig, values: Mapping[str, Any]) -> NodeConfig:
     """The settings with some replaced, by dotted name, from values as rclpy gives them.
 
@@ -124,7 +139,11 @@ def changed_config(config: NodeConfig, parameters: Iterable[Parameter], configur
     Raises:
         ValueError: a value that cannot be taken, or not now.
     """
-    values = {item.name: item.value for item in parameters if not item.name.startswith(_FOREIGN)}
+    own = [item for item in parameters if not item.name.startswith(_FOREIGN)]
+    for item in own:
+        if item.type_ is Parameter.Type.NOT_SET:  # rclpy would forget the parameter
+            raise ValueError(f"{item.name}: expected a value, got none; a setting cannot be deleted")
+    values = {item.name: item.value for item in own}
     changed = with_values(config, values)
     before, after = to_flat(config), to_flat(changed)
     for name in values:

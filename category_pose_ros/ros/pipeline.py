@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,10 @@ from category_pose_ros.ros.conversions import frame_from_messages, registered_de
 from category_pose_ros.ros.hints import regions_from_message, renamed
 from category_pose_ros.ros.pairing import Capture
 from category_pose_ros.ros.parameters import NodeConfig
+from category_pose_ros.ros.worker import UnusableError
 from category_pose_ros.tracking.tracker import Tracker
+
+_THREADS_AT_START = torch.get_num_threads()  # follows OMP_NUM_THREADS
 
 
 class EstimatorLike(Protocol):
@@ -36,6 +40,8 @@ class EstimatorLike(Protocol):
 
 class TrackerLike(Protocol):
     """As `category_pose_ros.Tracker`."""
+
+    next_id: int
 
     def update(self, frame: Frame, world_from_camera: SE3 | None = None) -> list[Track]: ...
 
@@ -87,15 +93,30 @@ class Answer:
     motion_fault: str | None = None
 
 
-def load(config: NodeConfig) -> Loaded:
-    """Load the model.
+def load(config: NodeConfig, estimator: PoseEstimator | None = None) -> Loaded:
+    """Load the model, and make a tracker for it.
+
+    Args:
+        estimator: one that was loaded with the same settings, to be taken over; None: there is none.
 
     Raises:
         ValueError: an unknown category, method or device, a missing or damaged model file.
     """
-    model = Path(config.model) if config.model else None
-    estimator = PoseEstimator.load(config.categories, config.method, config.device, model, config.estimator)
+    if estimator is None:
+        model = Path(config.model) if config.model else None
+        estimator = PoseEstimator.load(config.categories, config.method, config.device, model, config.estimator)
     return Loaded(estimator, Tracker(estimator, config.tracker))
+
+
+def needs_tracker(before: NodeConfig, after: NodeConfig) -> bool:
+    """Whether settings differ in more than what is asked for anew at each image."""
+    same = replace(after, threads=before.threads, rectified=before.rectified, hint_classes=before.hint_classes)
+    return same != before
+
+
+def needs_model(before: NodeConfig, after: NodeConfig) -> bool:
+    """Whether they differ in more than that and the tracker's."""
+    return needs_tracker(before, replace(after, tracker=before.tracker))
 
 
 class Pipeline:
@@ -112,26 +133,38 @@ class Pipeline:
 
     def warm_up(self) -> None:
         """The first call allocates and chooses kernels; better now than at the first image."""
-        torch.set_num_threads(_threads(self._config.threads))  # holds for the calling thread
+        self._use_threads()
         camera = Camera(fx=600.0, fy=600.0, cx=319.5, cy=239.5, width=640, height=480)
         self.loaded.tracker.update(Frame(np.zeros((480, 640, 3), np.uint8), camera))
         self.loaded.tracker.reset()
 
     def adopt(self, config: NodeConfig, loaded: Loaded) -> None:
-        """Go on with other settings and the model for these; tracks are lost."""
-        self._config, self.loaded = config, loaded
-        self.warm_up()
+        """Go on with other settings and what was loaded for these; with another tracker tracks are lost.
+
+        Their numbers are not: what was shown as `mug_1` must not become something else.
+        """
+        before, self._config, self.loaded = self.loaded, config, loaded
+        if loaded is before:
+            self._use_threads()
+        else:
+            loaded.tracker.next_id = before.tracker.next_id
+            self.warm_up()
+            del before
+            gc.collect()  # networks are in cycles: they would stay until Python gets to them
 
     def handle(self, job: Job) -> Answer:
         """Decode an image and update the tracks with it.
 
         Raises:
-            ValueError: the image or the calibration cannot be used.
+            UnusableError: the image or the calibration cannot be used.
         """
         capture = job.capture
-        frame = frame_from_messages(capture.image, capture.info, self._config.rectified)
+        try:
+            frame = frame_from_messages(capture.image, capture.info, self._config.rectified)
+        except ValueError as error:
+            raise UnusableError(str(error)) from error
         depth, depth_fault = _depth(capture, frame.camera)
-        frame, hint_fault = self._hinted(capture, replace(frame, depth=depth))
+        frame, hint_fault = self._hinted(capture, replace(frame, depth=depth, stamp_ns=capture.time_ns))
         if job.is_one_look:
             return Answer(frame, self._one_look(frame), 0, depth_fault, hint_fault)
         world_from_camera, motion_fault = _camera_pose(job)
@@ -141,6 +174,9 @@ class Pipeline:
     def reset(self) -> None:
         """Forget all tracks."""
         self.loaded.tracker.reset()
+
+    def _use_threads(self) -> None:
+        torch.set_num_threads(_threads(self._config.threads))  # holds for the calling thread
 
     def _hinted(self, capture: Capture, frame: Frame) -> tuple[Frame, str | None]:
         """The frame with the regions of its hint, or why they cannot be used."""
@@ -160,7 +196,7 @@ class Pipeline:
 def _threads(asked: int) -> int:
     if asked:
         return asked
-    return torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // 2)
+    return _THREADS_AT_START if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // 2)
 
 
 def _depth(capture: Capture, camera: Camera) -> tuple[Depth | None, str | None]:

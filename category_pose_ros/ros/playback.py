@@ -87,6 +87,7 @@ class Playback(Node):
         for frame in frames:
             recorded_s = frame.stamp_ns / SECOND_NS / rate
             offset_s = time.monotonic() - recorded_s if offset_s is None else offset_s
+            self._executor.spin_once(timeout_sec=0)  # also where it is behind, or answers would be lost
             self.spin_until(lambda: False, offset_s + recorded_s - time.monotonic())
             self._send(frame)
             on_sent()

@@ -16,6 +16,10 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
+class UnusableError(Exception):
+    """A job that nothing can be made of: it is refused, and the next one is taken."""
+
+
 @dataclass(frozen=True)
 class Done(Generic[Job, Result]):
     job: Job
@@ -32,8 +36,8 @@ class Worker(Generic[Job, Result]):
     """Calls a function on jobs in a thread of its own.
 
     Args:
-        prepare: called first in the thread, for instance to load a model.
-        handle: called for every job; a ValueError refuses that job alone.
+        prepare: called first in the thread.
+        handle: called for every job; where it raises UnusableError that job alone is refused, all else ends the thread.
         notify: called in the thread whenever `take` has something to give, or to raise.
     """
 
@@ -49,8 +53,9 @@ class Worker(Generic[Job, Result]):
         self._actions: list[Callable[[], None]] = []
         self._outbox: list[Done[Job, Result] | Refused[Job]] = []
         self._generation = 0  # jobs of an earlier generation are stale
+        self._is_busy = False  # with a job of this generation
         self._stopping = False
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         # A daemon: when the main thread dies of an exception, the process ends with it.
         self._thread = threading.Thread(target=self._run, name="estimator worker", daemon=True)
 
@@ -58,7 +63,7 @@ class Worker(Generic[Job, Result]):
         """Start the thread and wait until it is prepared.
 
         Raises:
-            Exception: what `prepare` raised.
+            BaseException: what `prepare` raised.
         """
         self._thread.start()
         self._ready.wait()
@@ -79,18 +84,24 @@ class Worker(Generic[Job, Result]):
             self._actions.append(action)
             self._changed.notify()
 
-    def reset(self) -> None:
-        """Forget the waiting job, the one under way and all outcomes not yet taken."""
+    def reset(self) -> int:
+        """Forget the waiting job, the one under way and all outcomes not yet taken.
+
+        Returns:
+            How many that are.
+        """
         with self._changed:
-            self._slot = None
+            forgotten = (self._slot is not None) + self._is_busy + len(self._outbox)
+            self._slot, self._is_busy = None, False
             self._outbox.clear()
             self._generation += 1
+        return forgotten
 
     def take(self) -> list[Done[Job, Result] | Refused[Job]]:
         """The outcomes since the last call.
 
         Raises:
-            Exception: what ended the thread.
+            BaseException: what ended the thread.
         """
         with self._changed:
             if self._failure is not None:
@@ -113,7 +124,7 @@ class Worker(Generic[Job, Result]):
             self._ready.set()
             while self._step():
                 pass
-        except Exception as error:
+        except BaseException as error:
             self._failure = error
             is_open = self._ready.is_set()
             self._ready.set()
@@ -128,6 +139,7 @@ class Worker(Generic[Job, Result]):
                 return False
             actions, self._actions = self._actions, []
             job, self._slot = self._slot, None
+            self._is_busy = job is not None
             generation = self._generation
         for action in actions:
             action()
@@ -139,11 +151,12 @@ class Worker(Generic[Job, Result]):
         with self._changed:
             if generation != self._generation:
                 return
+            self._is_busy = False
             self._outbox.append(outcome)
         self._notify()
 
     def _outcome(self, job: Job) -> Done[Job, Result] | Refused[Job]:
         try:
             return Done(job, self._handle(job))
-        except ValueError as error:
+        except UnusableError as error:
             return Refused(job, str(error))

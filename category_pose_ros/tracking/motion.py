@@ -37,6 +37,9 @@ class MotionConfig:
         validate(self)
 
 
+_SHORTEST_S = 5e-3  # between frames: noise over less is no velocity
+
+
 @dataclass(frozen=True, eq=False)
 class Velocity:
     """Metres and radians per second in the camera frame, each (3,)."""
@@ -66,7 +69,7 @@ class Velocity:
         missed = found.translation.double() - predicted.translation.double()
         # A turn counts as its sine, which spares a logarithm; of a right angle or more nothing is to be learnt.
         turned = 0.5 * torch.linalg.cross(predicted.rotation.double(), found.rotation.double(), dim=-2).sum(-1)
-        share = gain / seconds
+        share = gain / max(seconds, _SHORTEST_S)
         return Velocity(self.linear + share * missed, self.angular + share * turned)
 
 

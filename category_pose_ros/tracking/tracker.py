@@ -136,7 +136,7 @@ class Estimator(Protocol):
     ) -> list[Sighting]: ...
 
 
-@dataclass
+@dataclass(eq=False)
 class _Living:
     """A track as the tracker keeps it."""
 
@@ -181,6 +181,9 @@ class Tracker:
     Args:
         estimator: finds and follows the objects of a frame.
         config: settings.
+
+    Attributes:
+        next_id: of the next object that is found; no number is used twice.
     """
 
     def __init__(self, estimator: Estimator, config: TrackerConfig = TrackerConfig()) -> None:
@@ -188,7 +191,7 @@ class Tracker:
         self._config = config
         self._flow = Flow(config.flow)
         self._living: list[_Living] = []
-        self._next_id = 1
+        self.next_id = 1
         self._credit = 0.0  # looks at tracks whose turn it is that frames have not used
         self._last: Moment | None = None
         self._searching: _Searching | None = None
@@ -202,7 +205,8 @@ class Tracker:
         """Carry the tracks on to a frame.
 
         A stamp that goes backwards (a bag that loops, a clock that was reset) or far ahead ends all
-        tracks, and so does another camera: what was seen then says nothing about now.
+        tracks, and so does another camera: what was seen then says nothing about now. Time has to pass
+        from frame to frame: when to search, to look and to give up goes by the stamps.
 
         Args:
             frame: the next image.
@@ -225,7 +229,7 @@ class Tracker:
         self._merge(frame.stamp_ns)
         self._search(now, now.seconds_since(last))
         self._drop(frame.stamp_ns)
-        seen = (item.track for item in self._living if item.track.stamp_ns == frame.stamp_ns)
+        seen = (item.track for item in self._living if item.track.stamp_ns == frame.stamp_ns and item.misses == 0)
         confirmed = (track for track in seen if track.state is TrackState.CONFIRMED)
         return sorted(confirmed, key=lambda track: track.track_id)
 
@@ -238,6 +242,7 @@ class Tracker:
         self._living.clear()
         self._last = self._searching = self._arriving = None
         self._began_ns = self._searched_ns = self._looked_ns = None
+        self._credit, self._agreed = 0.0, False
 
     def _follows_on(self, now: Moment) -> Moment | None:
         """The frame before, unless this one begins a new stream, which ends all tracks."""
@@ -308,6 +313,7 @@ class Tracker:
                 item.belief, item.velocity = item.belief.seen_from(motion), item.velocity.seen_from(motion)
                 item.seen_at = motion @ item.seen_at.to(torch.float64)
                 item.rival = item.rival and item.rival.seen_from(motion)
+                item.track = dataclasses.replace(item.track, estimate=_turned(item.track.estimate, motion))
         config, memory = self._config.motion, self._config.memory
         beliefs, points = [item.belief for item in items], [item.points for item in items]
         expected = expect(beliefs, [item.velocity for item in items], seconds, config)
@@ -351,6 +357,7 @@ class Tracker:
         if seconds > 0 and not item.carried:
             item.velocity = item.velocity.corrected(before, pose, seconds, self._config.motion.velocity_gain)
         item.belief = dataclasses.replace(item.belief, camera_from_object=pose)
+        self._forget_size(item)
         if found.share >= _WELL_SEEN and found.hidden < _MOSTLY_HIDDEN:
             item.keyframe = renewed(keyframe, now.view, depth, item.belief)
         item.anchored, item.misses = True, 0
@@ -445,6 +452,7 @@ class Tracker:
         )
         if not seen:
             item.misses += 1
+            self._forget_size(item)
             item.velocity = item.velocity.after(seconds, self._config.motion.persistence_s)
             if item.track.state is TrackState.CONFIRMED and item.misses >= loss.frames:
                 item.track = dataclasses.replace(item.track, state=TrackState.LOST)
@@ -464,6 +472,10 @@ class Tracker:
         believed = proven if item.track.state is TrackState.TENTATIVE else smooth.score >= self._config.withdraw_score
         state = TrackState.CONFIRMED if believed else TrackState.TENTATIVE
         item.track, item.seen_at = Track(item.track.track_id, state, smooth, stamp_ns), smooth.camera_from_object
+
+    def _forget_size(self, item: _Living) -> None:
+        """Of the size prior too only a share outlives a look that told the belief nothing."""
+        item.prior = 1 - self._config.memory * (1 - item.prior)
 
     def _smoothed(self, before: ObjectEstimate, now: ObjectEstimate) -> ObjectEstimate:
         """Score and visible fraction averaged over time; symmetric objects turned as they were before.
@@ -506,10 +518,12 @@ class Tracker:
 
     def _look(self, searching: _Searching, stamp_ns: int) -> None:
         """A piece of a search; after the last one its objects are on their way."""
+        self._searching = None  # until it has gone on: one that raises is over
         try:
             next(searching.search)
+            self._searching = searching
         except StopIteration as end:
-            self._searching, self._searched_ns = None, stamp_ns
+            self._searched_ns = stamp_ns
             if searching.is_full:
                 self._looked_ns = stamp_ns
             if arriving := self._compare(searching, end.value):
@@ -619,8 +633,8 @@ class Tracker:
 
     def _begin(self, found: ObjectEstimate, stamp_ns: int) -> _Living:
         """A new track."""
-        track = Track(self._next_id, TrackState.TENTATIVE, found, stamp_ns)
-        self._next_id += 1
+        track = Track(self.next_id, TrackState.TENTATIVE, found, stamp_ns)
+        self.next_id += 1
         return _Living(track, Belief.about(found), found.camera_from_object)
 
     def _arrive(self, arriving: _Arriving) -> None:
@@ -697,6 +711,13 @@ def _is_one_pose(pose: SE3) -> bool:
 def _at(estimate: ObjectEstimate, camera_from_object: SE3) -> ObjectEstimate:
     """The same object elsewhere."""
     return dataclasses.replace(estimate, camera_from_object=camera_from_object)
+
+
+def _turned(estimate: ObjectEstimate, now_from_then: SE3) -> ObjectEstimate:
+    """With the covariance along the axes of a camera that has moved."""
+    turn = now_from_then.rotation.double().numpy()
+    both = np.kron(np.eye(2), turn)
+    return dataclasses.replace(estimate, covariance=both @ estimate.covariance @ both.T)
 
 
 def _in_front(belief: Belief) -> bool:

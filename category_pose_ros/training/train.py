@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from category_pose_ros.config import section, setting, to_dict, validate
+from category_pose_ros.data.procedural.scenes import known_families
+from category_pose_ros.data.procedural.surfaces import photographs_in
 from category_pose_ros.data.samples import SampleConfig, Samples, SceneSamples
 from category_pose_ros.models.backbone import Backbone, BackboneConfig
 from category_pose_ros.models.checkpoint import NeuralMeshModel, load_model, save_model
@@ -69,6 +72,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        known_families(self.categories)
 
 
 class _Model(nn.Module):
@@ -92,8 +96,13 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None, in
         Path of the finished model file.
 
     Raises:
-        ValueError: `initial` is no model file, or its network is of another size.
+        ValueError: `initial` is no model file, or its network is of another size; the run in `output` is damaged, or
+            of other categories or another network; there are no photographs, or no CUDA.
     """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: cuda was asked for, but this PyTorch finds no CUDA device")
+    if backgrounds is not None:
+        photographs_in(backgrounds)  # here, and not in the processes that render
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     output.mkdir(parents=True, exist_ok=True)
@@ -104,7 +113,7 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None, in
     model = model.to(device)
     average = AveragedModel(model, multi_avg_fn=_moving_average(config.average_decay), use_buffers=True)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    step, seconds, stages = _resume(output, model, average, optimiser)
+    step, seconds, stages = _resume(output, config, model, average, optimiser)
     started = time.monotonic() - seconds
     if not stages or stages[-1]["settings"] != to_dict(config):
         stages.append({"from_step": step, "photographs": backgrounds is not None, "settings": to_dict(config)})
@@ -195,7 +204,7 @@ def _one_thread(worker: int) -> None:
 
 
 def _resume(
-    output: Path, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
+    output: Path, config: TrainConfig, model: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[int, float, list[dict[str, Any]]]:
     """Load the last checkpoint, if any, and cut the log back to it.
 
@@ -206,7 +215,14 @@ def _resume(
     if not path.is_file():
         _cut_log(output / "log.csv", 0)
         return 0, 0.0, []
-    state: dict[str, Any] = torch.load(path, weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path}: damaged: {str(error).splitlines()[0]}") from error
+    now, then = to_dict(config), state["stages"][-1]["settings"]
+    for name in ("categories", "backbone"):  # they decide what the weights are, and in which order
+        if now[name] != then[name]:
+            raise ValueError(f"{name}: the run in {output} has {then[name]}, got {now[name]}")
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimiser.load_state_dict(state["optimiser"])

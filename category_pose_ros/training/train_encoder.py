@@ -19,7 +19,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from category_pose_ros.config import section, setting, to_dict, validate
-from category_pose_ros.data.procedural.scenes import FAMILIES
+from category_pose_ros.data.procedural.scenes import FAMILIES, known_families
 from category_pose_ros.data.silhouettes import (
     CAMERA,
     Family,
@@ -77,6 +77,7 @@ class EncoderTrainConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        known_families(self.categories)
 
     def family(self, category: str) -> Family:
         """The instances of a category."""

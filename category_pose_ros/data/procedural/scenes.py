@@ -37,6 +37,18 @@ SYMMETRIES = {name: symmetry_of(name) for name in FAMILIES}
 DEFAULT_CATEGORIES = ("bottle", "can", "mug")
 
 
+def known_families(categories: Sequence[str]) -> None:
+    """Check names of categories.
+
+    Raises:
+        ValueError: there are none, or one that has no family.
+    """
+    unknown = [name for name in categories if name not in FAMILIES]
+    if unknown or not categories:
+        got = repr(unknown[0]) if unknown else "none"
+        raise ValueError(f"categories: expected names among {', '.join(FAMILIES)}, got {got}")
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """Objects with light and surroundings, ready to be rendered from anywhere.

@@ -20,6 +20,18 @@ Image = npt.NDArray[np.uint8]
 Rng = np.random.Generator
 
 
+def photographs_in(folder: Path) -> list[Path]:
+    """The .jpg and .png files of a folder.
+
+    Raises:
+        ValueError: there are none.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".png"))
+    if not paths:
+        raise ValueError(f"backgrounds: expected .jpg or .png images in {folder}, found none")
+    return paths
+
+
 @dataclass(eq=False)
 class TextureSource:
     """Photographs, or fractal noise where there are none.
@@ -38,11 +50,8 @@ class TextureSource:
         """
         if folder is None:
             return TextureSource()
-        paths = sorted(p for p in folder.iterdir() if p.suffix in (".jpg", ".png"))
-        if not paths:
-            raise ValueError(f"backgrounds: expected .jpg or .png images in {folder}, found none")
         images = []
-        for number, path in enumerate(paths):
+        for number, path in enumerate(photographs_in(folder)):
             image = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if image is None:
                 raise ValueError(f"backgrounds: {path} is not a readable image")
