@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -145,8 +145,11 @@ def to_dict(config: Any) -> dict[str, Any]:
     return result
 
 
-def load_yaml(config_class: type[Config], path: Path) -> Config:
+def load_yaml(config_class: type[Config], path: Path, part: Callable[[Any], Any] = lambda values: values) -> Config:
     """A settings object from a YAML file of nested mappings.
+
+    Args:
+        part: takes what is meant out of what the file holds.
 
     Raises:
         ValueError: the file is not YAML, or as `from_flat`.
@@ -156,7 +159,7 @@ def load_yaml(config_class: type[Config], path: Path) -> Config:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from error
     try:
-        return from_dict(config_class, {} if values is None else values)  # an empty file says nothing
+        return from_dict(config_class, {} if values is None else part(values))  # an empty file says nothing
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -174,6 +174,18 @@ def test_options_reach_the_estimator(run, estimator, image, tmp_path):
     assert estimator.loaded_with[:4] == (("mug", "can"), "m", "cpu", tmp_path / "model.safetensors")
 
 
+def test_the_parameter_file_of_the_node_serves_commands_too(run, estimator, image, tmp_path):
+    shipped = (Path(__file__).parents[1] / "config" / "estimator.yaml").read_text()
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(shipped.replace("score_threshold: 0.15", "score_threshold: 0.75"))
+    assert run("estimate", image, *CAMERA_OPTION, "--params", mine)[0] == 0
+    assert estimator.loaded_with[-1].score_threshold == 0.75
+    mine.write_text(shipped.replace("score_threshold: 0.15", "score_treshold: 0.75"))
+    status, _, err = run("estimate", image, *CAMERA_OPTION, "--params", mine)
+    assert status == 2
+    assert f"{mine}: estimator.score_treshold: unknown setting" in err
+
+
 def test_replay_writes_poses_and_video(run, estimator, bag, tmp_path):
     status, out, err = run("replay", bag, "--output", tmp_path / "out", "--set", "tracker.confirm_after=3")
     assert (status, err) == (0, "")

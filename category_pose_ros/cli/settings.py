@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,14 +26,28 @@ class Settings:
 def load_settings(params: Path | None, overrides: Iterable[str]) -> Settings:
     """Settings from an optional YAML file and `name=value` texts, later ones winning.
 
+    Args:
+        params: mappings as in `Settings`, or a parameter file of the node, whose other parameters are passed over.
+
     Raises:
         ValueError: not `name=value`, an unknown name, a value of the wrong type or out of range.
     """
     try:
-        values = to_flat(load_yaml(Settings, params) if params else Settings())
+        values = to_flat(load_yaml(Settings, params, _part) if params else Settings())
     except ValueError as error:
         raise ValueError(f"--params: {error}") from error
     return override(from_flat(Settings, values), overrides)
+
+
+def _part(values: Any) -> Any:
+    """Of a parameter file (`/**: estimator: ros__parameters: ...`) what commands know; of other files all."""
+    inner = values
+    while isinstance(inner, dict) and len(inner) == 1 and "ros__parameters" not in inner:
+        (inner,) = inner.values()
+    if not isinstance(inner, dict) or not isinstance(inner.get("ros__parameters"), dict):
+        return values
+    known = {field.name for field in fields(Settings)}
+    return {name: value for name, value in inner["ros__parameters"].items() if name in known}
 
 
 def override(config: Config, texts: Iterable[str]) -> Config:
