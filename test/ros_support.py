@@ -66,6 +66,8 @@ class ScriptedEstimator:
     def __init__(self, config: NodeConfig) -> None:
         if "dragon" in config.categories:
             raise ValueError("categories: expected one of mug, can, got 'dragon'")
+        if "snail" in config.categories:
+            time.sleep(PATIENCE_S)
         self.categories = config.categories or ("mug", "can")
         self.min_score = config.estimator.score_threshold
 

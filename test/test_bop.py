@@ -140,6 +140,12 @@ def test_numbers_of_images_may_be_padded_as_in_their_names(scene):
     assert [item.category for item in BopScene(scene)[0].objects] == [item.category for item in before]
 
 
+def test_a_number_in_two_forms_is_refused(scene):
+    edit(scene / "scene_gt.json", lambda c: c.update({"000000": c["0"]}))
+    with pytest.raises(ValueError, match=r"scene_gt\.json: expected each image number once"):
+        BopScene(scene)
+
+
 def test_a_scene_without_images_is_refused(scene):
     (scene / "scene_gt.json").write_text("{}")
     with pytest.raises(ValueError, match=r"scene_gt\.json: expected images, found none"):

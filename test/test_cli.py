@@ -180,6 +180,11 @@ def test_the_parameter_file_of_the_node_serves_commands_too(run, estimator, imag
     mine.write_text(shipped.replace("score_threshold: 0.15", "score_threshold: 0.75"))
     assert run("estimate", image, *CAMERA_OPTION, "--params", mine)[0] == 0
     assert estimator.loaded_with[-1].score_threshold == 0.75
+    mine.write_text(
+        "left:\n  estimator:\n    ros__parameters:\n      estimator.score_threshold: 0.25\n      device: cpu\n"
+    )
+    assert run("estimate", image, *CAMERA_OPTION, "--params", mine)[0] == 0
+    assert estimator.loaded_with[-1].score_threshold == 0.25
     mine.write_text(shipped.replace("score_threshold: 0.15", "score_treshold: 0.75"))
     status, _, err = run("estimate", image, *CAMERA_OPTION, "--params", mine)
     assert status == 2

@@ -14,8 +14,9 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray
-from lifecycle_msgs.msg import State
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import Log, Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from ros_support import (
@@ -40,6 +41,7 @@ from category_pose_ros.ros.parameters import NodeConfig
 
 STAMP_NS = 1_700_000_000_123_456_789
 TRANSIENT_LOCAL = DurabilityPolicy.TRANSIENT_LOCAL
+LOGS = QoSProfile(depth=100, durability=TRANSIENT_LOCAL)  # as rosout is published
 
 
 @pytest.fixture
@@ -85,6 +87,28 @@ def test_an_image_goes_in_and_poses_come_out_with_its_stamp_and_frame(side: Came
         side.until(lambda: any(marker.action == Marker.DELETE for marker in markers[-1].markers) or None, "deletion")
         process.send_signal(signal.SIGINT)
         printed = output_after_end(process)
+    assert process.returncode == 0, printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("autostart", ["true", "false"])
+def test_a_signal_ends_a_node_that_is_loading_and_takes_it_off_the_graph(autostart: str) -> None:
+    # Under a name of its own: nodes of other tests that were killed stay on the graph for a while.
+    name = f"loading_{autostart}"
+    arguments = ["-r", f"__node:={name}", "-p", "categories:=['snail']", "-p", f"autostart:={autostart}"]
+    with camera(f"/{name}") as side, node_process(*arguments) as process:
+        if autostart == "false":
+            assert side.state() == "unconfigured"
+            request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+            side.node.create_client(ChangeState, f"/{name}/change_state").call_async(request)
+        logs: list[Log] = []
+        side.node.create_subscription(Log, "/rosout", logs.append, LOGS)
+        is_loading = lambda: any(log.name == name and "loading the model" in log.msg for log in logs)  # noqa: E731
+        side.until(is_loading, "the model is being loaded")
+        assert name in side.node.get_node_names()
+        process.send_signal(signal.SIGINT)
+        printed = output_after_end(process)
+        side.until(lambda: name not in side.node.get_node_names(), "the node leaves the graph")
     assert process.returncode == 0, printed
     assert "Traceback" not in printed
 

@@ -161,6 +161,20 @@ def test_messages_without_stamps_pair() -> None:
     assert depth_of(image(pairer, 0.0)) == 0.0
 
 
+def test_images_without_stamps_go_without_depth_that_does_not_come(pairer: Pairer) -> None:
+    captures = [pairer.add_image(message(0.0), received_s=100 + n / 10) for n in range(20)]
+    assert [capture is not None for capture in captures] == [False] * 11 + [True] * 9
+    assert pairer.missing == ["depth"]
+
+
+def test_images_that_wait_are_counted(pairer: Pairer) -> None:
+    assert image(pairer, 1.0) is None
+    assert image(pairer, 1.1) is None
+    assert pairer.waiting == 2
+    assert depth_of(pairer.add("depth", message(1.1))) == 1.1
+    assert (pairer.waiting, pairer.unpaired) == (0, 1)
+
+
 @pytest.fixture
 def with_both() -> Pairer:
     pairer = Pairer(CONFIG, ["depth", "hint"])

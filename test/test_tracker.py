@@ -714,6 +714,8 @@ def test_what_is_published_is_as_sure_along_the_axes_of_the_camera_that_has_turn
     (lost,) = tracker.lost()
     deviations = np.sqrt(np.diag(lost.estimate.covariance))
     assert deviations == pytest.approx([0.01, 0.1, 0.02, 0.1, 0.3, 0.2])
+    expected = rolled(2.0).inverse() @ Thing(still()).estimate(0.0).camera_from_object.to(torch.float64)
+    torch.testing.assert_close(lost.estimate.camera_from_object.rotation.double(), expected.rotation)
 
 
 def test_of_what_is_not_seen_for_long_the_size_prior_is_asked_for_again() -> None:
@@ -732,6 +734,14 @@ def test_of_what_is_not_seen_for_long_the_size_prior_is_asked_for_again() -> Non
     misses = [round(math.log(1 - share) / math.log(memory), 6) for share in told[1:]]
     assert misses[0] == 1.0  # a look that sees it tells the belief all but what it forgets until the next
     assert misses[-5:] == [misses[-5] + k for k in range(5)]
+
+
+def test_what_hides_in_a_frame_of_the_same_time_is_not_claimed() -> None:
+    shown = [1.0]
+    tracker = Tracker(World([Thing(still(), visible=lambda time: shown[0])]))
+    assert [len(tracker.update(frame(time))) for time in every(0.1, 1.0)][-1] == 1
+    shown[0] = 0.0
+    assert [len(tracker.update(frame(1.0))) for _ in range(4)][-1] == 0
 
 
 def test_a_search_that_raises_is_over() -> None:

@@ -262,10 +262,20 @@ def test_a_run_goes_on_with_what_it_began_with(
         train(dataclasses.replace(CONFIG, **change), tmp_path / "run")
 
 
-def test_a_damaged_checkpoint_and_a_missing_device_are_named(uninterrupted: Path, tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.pt").write_bytes((uninterrupted / "checkpoint.pt").read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"checkpoint\.pt: damaged"):
+@pytest.mark.parametrize("kept", [0, 1000])
+def test_a_damaged_checkpoint_is_named(uninterrupted: Path, tmp_path: Path, kept: int) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes((uninterrupted / "checkpoint.pt").read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: damaged: \w"):
         train(CONFIG, tmp_path)
+
+
+def test_a_checkpoint_of_something_else_is_named(tmp_path: Path) -> None:
+    torch.save({"stages": []}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: damaged: list index out of range"):
+        train(CONFIG, tmp_path)
+
+
+def test_a_missing_device_and_missing_photographs_are_named(tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="device: cuda was asked for"):
             train(dataclasses.replace(CONFIG, device="cuda"), tmp_path)

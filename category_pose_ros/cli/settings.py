@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from category_pose_ros import EstimatorConfig, TrackerConfig
 from category_pose_ros.config import Setting, describe, from_flat, load_yaml, section, to_flat
 
 Config = TypeVar("Config")
+_NAMESPACES = 2  # at most, above the parameters in a file: of the node, and its name
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,28 @@ def load_settings(params: Path | None, overrides: Iterable[str]) -> Settings:
 def _part(values: Any) -> Any:
     """Of a parameter file (`/**: estimator: ros__parameters: ...`) what commands know; of other files all."""
     inner = values
-    while isinstance(inner, dict) and len(inner) == 1 and "ros__parameters" not in inner:
-        (inner,) = inner.values()
+    for _ in range(_NAMESPACES):
+        if isinstance(inner, dict) and len(inner) == 1 and "ros__parameters" not in inner:
+            (inner,) = inner.values()
     if not isinstance(inner, dict) or not isinstance(inner.get("ros__parameters"), dict):
         return values
     known = {field.name for field in fields(Settings)}
-    return {name: value for name, value in inner["ros__parameters"].items() if name in known}
+    nested: dict[str, Any] = {}
+    for path, value in _leaves(inner["ros__parameters"], ()):
+        if path[0] in known:
+            section = functools.reduce(lambda there, name: there.setdefault(name, {}), path[:-1], nested)
+            section[path[-1]] = value
+    return nested
+
+
+def _leaves(values: Mapping[Any, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Names and values of nested mappings; ROS writes `a.b: 1` for `a: {b: 1}` as well."""
+    for name, value in values.items():
+        here = (*path, *str(name).split("."))
+        if isinstance(value, dict):
+            yield from _leaves(value, here)
+        else:
+            yield here, value
 
 
 def override(config: Config, texts: Iterable[str]) -> Config:

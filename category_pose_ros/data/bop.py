@@ -103,9 +103,12 @@ def _read_json(path: Path, entry_type: type) -> dict[int, Any]:
     if not isinstance(content, dict) or not all(isinstance(entry, entry_type) for entry in content.values()):
         raise ValueError(f"{path}: damaged: expected one {entry_type.__name__} per image number")
     try:
-        return {int(key): entry for key, entry in content.items()}  # BOP pads these numbers in file names alone
+        by_number = {int(key): entry for key, entry in content.items()}  # BOP pads these numbers in file names alone
     except ValueError as error:
         raise ValueError(f"{path}: expected image numbers as keys: {error}") from error
+    if len(by_number) < len(content):
+        raise ValueError(f"{path}: expected each image number once, got one in two forms")
+    return by_number
 
 
 def _read_rgb(folder: Path, image_id: int) -> npt.NDArray[np.uint8]:

@@ -20,13 +20,13 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
 
     def upright(image: Image.Image) -> Image.Image:
         turned = ImageOps.exif_transpose(image)
-        if turned.mode in ("I", "F"):
-            raise ValueError(f"expected 8 or 16 bits per channel, got mode {turned.mode}")
-        # Pillow's own conversion of 16-bit grey cuts off at 255.
-        return turned if turned.mode.startswith("I;16") else turned.convert("RGB")
+        # Pillow's own conversion of grey of more than 8 bits cuts off at 255.
+        return turned if turned.mode[0] in "IF" else turned.convert("RGB")
 
     pixels = _values(path, upright)
     if pixels.ndim == 2:
+        if pixels.dtype.kind == "f" or not 0 <= pixels.min() <= pixels.max() <= np.iinfo(np.uint16).max:
+            raise ValueError(f"{path}: expected 8 or 16 bits per channel, got {pixels.dtype}")
         return np.repeat(np.rint(pixels[..., None] / 257.0).astype(np.uint8), 3, axis=-1)
     return np.asarray(pixels, dtype=np.uint8)
 

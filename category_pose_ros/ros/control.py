@@ -37,7 +37,11 @@ class Control:
         node.create_service(Trigger, "~/detect_once", self._on_detect_once)
 
     def use_of_image(self, received_s: float) -> Use:
-        """What an image that arrived then is good for; a request to detect once is settled with it if it is older."""
+        """What an image that came then is good for; a request to detect once is settled with it if it is older.
+
+        Args:
+            received_s: `time.monotonic()` when the node was told of the image; it may have waited for its depth since.
+        """
         if self.enabled:
             return Use.TRACKING
         if self._asked_s is None or received_s < self._asked_s:

@@ -45,6 +45,8 @@ class Inputs:
         self._unpaired_before = health.unpaired
         self._newest_ns = -1  # stamp of the last image that had one
         self._subscriptions: list[Any] = []
+        self._companions: dict[str, Any] = {}  # subscriptions, by the kind of what images wait for
+        self._pairer = Pairer(config.pairing, _kinds(config))
         self.camera_motion: CameraMotion | None = None
         try:
             self._listen(config)
@@ -55,14 +57,12 @@ class Inputs:
     def _listen(self, config: NodeConfig) -> None:
         # camera_info, depth and hint first, so that the first image finds them
         self._info = self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
-        self._companions: dict[str, Any] = {}  # subscriptions, by the kind of what images wait for
         if config.use_depth:
             on_depth = functools.partial(self._on_companion, "depth")
             self._companions["depth"] = self._subscribe_image("depth", config.depth_transport, on_depth)
         if config.hint != "none":
             on_hint = functools.partial(self._on_companion, "hint")
             self._companions["hint"] = self._subscribe(message_type(config.hint), TOPICS[config.hint], on_hint)
-        self._pairer = Pairer(config.pairing, list(self._companions))
         self._subscribe_image("image", config.image_transport, self._on_image)
         if config.fixed_frame:
             self.camera_motion = CameraMotion(self._node, config.fixed_frame)
@@ -76,6 +76,7 @@ class Inputs:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
+        self._health.drop("forgotten", self._pairer.waiting)
         if self.camera_motion is not None:
             self.camera_motion.destroy()
 
@@ -145,3 +146,8 @@ class Inputs:
         self._health.unpaired = self._unpaired_before + self._pairer.unpaired
         if capture is not None:
             self._on_capture(capture)
+
+
+def _kinds(config: NodeConfig) -> list[str]:
+    """What images wait for."""
+    return [*(["depth"] if config.use_depth else []), *(["hint"] if config.hint != "none" else [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
@@ -9,7 +10,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import rclpy
@@ -35,6 +36,23 @@ _SIGNALS = signal.SIGINT, signal.SIGTERM
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 _Transition = Callable[["EstimatorNode", LifecycleState], TransitionCallbackReturn]
+
+
+_loading = threading.Event()  # while set, a signal need not wait
+
+
+class _StopLoading(BaseException):
+    """A signal has come while a model was being loaded."""
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """For what takes long and leaves nothing behind: a signal ends it."""
+    _loading.set()
+    try:
+        yield
+    finally:
+        _loading.clear()
 
 
 def _loud(transition: _Transition) -> _Transition:
@@ -88,15 +106,16 @@ class EstimatorNode(LifecycleNode):
     @_loud
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and warm it up."""
-        self.get_logger().info("loading the model; the first time after an installation its code is compiled as well")
-        try:
-            loaded = self._load(self.config)
-        except (ValueError, OSError) as error:
-            self.get_logger().error(f"cannot load the model: {error}")
-            return _FAILURE
-        pipeline = Pipeline(self.config, loaded)
-        worker = Worker(pipeline.warm_up, pipeline.handle, self._wake_up.trigger)
-        worker.open()
+        with _interruptible():
+            self.get_logger().info("loading the model; the first time after an installation it is compiled as well")
+            try:
+                loaded = self._load(self.config)
+            except (ValueError, OSError) as error:
+                self.get_logger().error(f"cannot load the model: {error}")
+                return _FAILURE
+            pipeline = Pipeline(self.config, loaded)
+            worker = Worker(pipeline.warm_up, pipeline.handle, self._wake_up.trigger)
+            worker.open()
         self._loaded, self._pipeline, self._worker = loaded, pipeline, worker
         self._outputs = Outputs(self, self.config.publish_tf)
         self._state = "inactive"
@@ -211,7 +230,8 @@ class EstimatorNode(LifecycleNode):
                 # Here, so that what cannot be loaded is refused with the reason. The worker goes on meanwhile, but what
                 # it finds is published afterwards.
                 estimator = None if needs_model(self.config, config) else self._loaded.estimator
-                self._loaded = self._load(config, estimator)
+                with _interruptible():
+                    self._loaded = self._load(config, estimator)
         except (ValueError, OSError) as error:
             return SetParametersResult(successful=False, reason=str(error))
         if self._pipeline is not None and self._worker is not None and self._loaded is not None:
@@ -248,29 +268,33 @@ def run(make_node: Callable[[], EstimatorNode], args: Sequence[str] | None = Non
     """
     # rclpy's own handlers invalidate the context under the feet of running callbacks, which then raise.
     # A second signal finds the default handler and ends the process at once.
-    started, stop = threading.Event(), threading.Event()
+    stop = threading.Event()
 
     def on_signal(*_: object) -> None:
-        if not started.is_set():
-            os._exit(0)  # nothing is there yet that must be undone, and compiling would go on for long
         stop.set()
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        if _loading.is_set():
+            raise _StopLoading
 
     for number in _SIGNALS:
         signal.signal(number, on_signal)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        return _spin(make_node, started, stop)
+        return _spin(make_node, stop)
+    except _StopLoading:
+        pass
     finally:
         rclpy.shutdown()
         # The interpreter's last collection walks through all of PyTorch; on a busy machine that alone can outlast
         # the patience of who asked the process to end. Frozen, it is left out.
         gc.freeze()
+    sys.stdout.flush()
+    os._exit(0)  # the worker's thread may go on compiling for a minute
 
 
-def _spin(make_node: Callable[[], EstimatorNode], started: threading.Event, stop: threading.Event) -> int:
-    """The exit status of a node that is spun until `stop`, once it has `started`."""
+def _spin(make_node: Callable[[], EstimatorNode], stop: threading.Event) -> int:
+    """The exit status of a node that is spun until `stop`."""
     try:
         node = make_node()
     except ValueError as error:
@@ -279,9 +303,8 @@ def _spin(make_node: Callable[[], EstimatorNode], started: threading.Event, stop
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        if node.config.autostart and not node.start():
+        if node.config.autostart and not stop.is_set() and not node.start():
             return 1
-        started.set()
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.2)
         return 0

@@ -93,6 +93,11 @@ class Pairer:
         return sum(queue.unpaired for queue in self._queues)
 
     @property
+    def waiting(self) -> int:
+        """Images that wait for something that belongs to them."""
+        return sum(queue.waiting for queue in self._queues)
+
+    @property
     def missing(self) -> list[str]:
         """The kinds that are asked for, but without which images are handed out."""
         return [queue.kind for queue in self._queues if queue.has_fallen_back]
@@ -133,20 +138,24 @@ class _Queue:
         self._messages: deque[Any] = deque(maxlen=_REMEMBERED)
         self._waiting: deque[Capture] = deque()
         self._passed_ns: deque[int] = deque(maxlen=_REMEMBERED)  # stamps of images that went without
-        self._newest_ns = -1  # stamp of the last image; before any stamp
-        self._missed_ns: int | None = None  # stamp of the first image in a row that found no message
+        self._newest_ns = -1  # time of the last image; before any
+        self._missed_ns: int | None = None  # time of the first image in a row that found no message
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     @property
     def has_fallen_back(self) -> bool:
         return self._missed_ns is not None and self._newest_ns - self._missed_ns > self._patience_ns
 
     def add_image(self, capture: Capture) -> Capture | None:
-        self._keep_time(capture.stamp_ns)
+        self._keep_time(capture.time_ns)
         message = _nearest(self._messages, capture.stamp_ns)
         if message is not None and self._fits(message, capture):
             return self._pair(capture, message)
         if self._missed_ns is None:
-            self._missed_ns = capture.stamp_ns
+            self._missed_ns = capture.time_ns
         if self.has_fallen_back:
             self._give_up_waiting_until(capture.stamp_ns)
             self._passed_ns.append(capture.stamp_ns)

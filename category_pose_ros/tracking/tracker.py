@@ -234,7 +234,10 @@ class Tracker:
         return sorted(confirmed, key=lambda track: track.track_id)
 
     def lost(self) -> list[Track]:
-        """Tracks that were confirmed and are not seen now, as they were seen last or flow has carried them since."""
+        """Tracks that were confirmed and are not seen now, as they were seen last or flow has carried them since.
+
+        In the camera of the last frame, if its motion is known.
+        """
         return [item.track for item in self._living if item.track.state is TrackState.LOST]
 
     def reset(self) -> None:
@@ -313,7 +316,8 @@ class Tracker:
                 item.belief, item.velocity = item.belief.seen_from(motion), item.velocity.seen_from(motion)
                 item.seen_at = motion @ item.seen_at.to(torch.float64)
                 item.rival = item.rival and item.rival.seen_from(motion)
-                item.track = dataclasses.replace(item.track, estimate=_turned(item.track.estimate, motion))
+                estimate = _turned(_at(item.track.estimate, item.seen_at.to(torch.float32)), motion)
+                item.track = dataclasses.replace(item.track, estimate=estimate)
         config, memory = self._config.motion, self._config.memory
         beliefs, points = [item.belief for item in items], [item.points for item in items]
         expected = expect(beliefs, [item.velocity for item in items], seconds, config)

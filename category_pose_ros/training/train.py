@@ -215,14 +215,16 @@ def _resume(
     if not path.is_file():
         _cut_log(output / "log.csv", 0)
         return 0, 0.0, []
+    now = to_dict(config)
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: damaged: {str(error).splitlines()[0]}") from error
-    now, then = to_dict(config), state["stages"][-1]["settings"]
-    for name in ("categories", "backbone"):  # they decide what the weights are, and in which order
-        if now[name] != then[name]:
-            raise ValueError(f"{name}: the run in {output} has {then[name]}, got {now[name]}")
+        settings = state["stages"][-1]["settings"]
+        begun = {name: settings[name] for name in ("categories", "backbone")}  # what the weights are, in which order
+    except (RuntimeError, EOFError, LookupError, TypeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path}: damaged: {str(error).partition(chr(10))[0] or type(error).__name__}") from error
+    for name, then in begun.items():
+        if now[name] != then:
+            raise ValueError(f"{name}: the run in {output} has {then}, got {now[name]}")
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     optimiser.load_state_dict(state["optimiser"])
