@@ -24,6 +24,7 @@ from category_pose_ros.ros.markers import tracks_from_markers
 
 _FRAME_ID = "camera_optical_frame"
 _QUEUE = QoSProfile(depth=50)  # reliable: the account has to be complete
+_BEGIN_NS = SECOND_NS  # added to stamps while they are with the node: a recording may begin at 0, which is no stamp
 
 
 @dataclass
@@ -93,7 +94,7 @@ class Playback(Node):
             on_sent()
 
     def _send(self, frame: Frame) -> None:
-        seconds, nanoseconds = divmod(frame.stamp_ns, SECOND_NS)
+        seconds, nanoseconds = divmod(frame.stamp_ns + _BEGIN_NS, SECOND_NS)
         header = Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=_FRAME_ID)
         self._infos.publish(info_from_camera(frame.camera, header))
         message = image_from_rgb(frame.rgb, header)
@@ -101,10 +102,10 @@ class Playback(Node):
         self._images.publish(message)
 
     def _on_poses(self, message: PoseArray) -> None:
-        stamp = stamp_ns(message.header)
+        stamp = stamp_ns(message.header) - _BEGIN_NS
         self.account.answered_s[stamp] = time.monotonic()
         self.account.pose_counts[stamp] = len(message.poses)
 
     def _on_markers(self, message: MarkerArray) -> None:
         if tracks := tracks_from_markers(message):
-            self.account.tracks[tracks[0].stamp_ns] = tracks
+            self.account.tracks[tracks[0].stamp_ns - _BEGIN_NS] = tracks
