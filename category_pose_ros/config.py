@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -97,16 +97,10 @@ def from_flat(config_class: type[Config], values: Mapping[str, Any]) -> Config:
         ValueError: an unknown name, or a value of the wrong type or out of range.
     """
     known = [item.name for item in describe(config_class)]
-    nested: dict[str, Any] = {}
-    for name, value in values.items():
+    for name in values:
         if name not in known:
             raise ValueError(f"{name}: unknown setting, expected one of {', '.join(known)}")
-        *parents, leaf = name.split(".")
-        level = nested
-        for parent in parents:
-            level = level.setdefault(parent, {})
-        level[leaf] = value
-    return from_dict(config_class, nested)
+    return from_dict(config_class, _nested(values.items()))
 
 
 def from_dict(config_class: type[Config], values: Mapping[str, Any], prefix: str = "") -> Config:
@@ -146,7 +140,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def load_yaml(config_class: type[Config], path: Path, part: Callable[[Any], Any] = lambda values: values) -> Config:
-    """A settings object from a YAML file of nested mappings.
+    """A settings object from a YAML file of nested mappings, dotted names, or both.
 
     Args:
         part: takes what is meant out of what the file holds.
@@ -158,10 +152,36 @@ def load_yaml(config_class: type[Config], path: Path, part: Callable[[Any], Any]
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from error
+    meant = {} if values is None else part(values)  # an empty file says nothing
     try:
-        return from_dict(config_class, {} if values is None else part(values))  # an empty file says nothing
+        return from_dict(config_class, _nested(_dotted(meant)) if isinstance(meant, Mapping) else meant)
+    except RecursionError as error:
+        raise ValueError(f"{path}: expected mappings that do not contain themselves") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _dotted(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings, by dotted name."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _nested(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The nested mappings of dotted names."""
+    nested: dict[str, Any] = {}
+    for name, value in values:
+        *parents, leaf = name.split(".")
+        level = nested
+        for parent in parents:
+            level = level.setdefault(parent, {})
+            if not isinstance(level, dict):
+                raise ValueError(f"{name}: expected {parent} to hold settings, got {level!r}")
+        level[leaf] = value
+    return nested
 
 
 def _own_settings(config_class: type) -> Iterator[Setting]:

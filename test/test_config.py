@@ -73,6 +73,23 @@ def test_round_trips(config: Outer, tmp_path: Path) -> None:
     assert load_yaml(Outer, path) == config
 
 
+def test_a_file_that_contains_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("solver: &again\n  solver: *again\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"settings\.yaml: expected mappings that do not contain themselves"):
+        load_yaml(Outer, path)
+
+
+def test_dotted_names_may_stand_in_a_file_beside_mappings(tmp_path: Path) -> None:
+    flat, path = to_flat(Outer()), tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump(flat))
+    assert load_yaml(Outer, path) == Outer()
+    section, leaf = next(name for name in flat if "." in name).split(".", 1)
+    path.write_text(yaml.safe_dump({section: 3, f"{section}.{leaf}": flat[f"{section}.{leaf}"]}))
+    with pytest.raises(ValueError, match=rf"{section}\.{leaf}: expected {section} to hold settings, got 3"):
+        load_yaml(Outer, path)
+
+
 def test_flat_and_nested_values_are_plain() -> None:
     assert to_flat(CHANGED)["categories"] == ["can", "mug"]
     assert to_flat(CHANGED)["solver.damping"] == 2.5

@@ -14,7 +14,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from category_pose_ros import PoseEstimator
-from category_pose_ros.cli.options import FOLDER, EstimatorChoice, about, estimator_choice, estimator_options
+from category_pose_ros.cli.options import (
+    FOLDER,
+    EstimatorChoice,
+    about,
+    estimator_choice,
+    estimator_options,
+    make_folder,
+)
 from category_pose_ros.data.annotations import AnnotatedFrame, with_masks
 from category_pose_ros.data.damage import DAMAGES, damaged, without_depth
 from category_pose_ros.data.datasets import LAYOUTS, open_dataset
@@ -88,8 +95,7 @@ def evaluate(
     with about("DATASET"):
         scene = _Thinned(open_dataset(dataset, layout), every, with_depth)
     if output:
-        with about("--output"):
-            output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
     estimator = chosen.load()
 
     def run(estimator: PoseEstimator, label: str) -> Evaluation:

@@ -15,7 +15,14 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from category_pose_ros import Frame, PoseEstimator, Track, Tracker
-from category_pose_ros.cli.options import FOLDER, EstimatorChoice, about, estimator_choice, estimator_options
+from category_pose_ros.cli.options import (
+    FOLDER,
+    EstimatorChoice,
+    about,
+    estimator_choice,
+    estimator_options,
+    make_folder,
+)
 from category_pose_ros.data.annotations import AnnotatedFrame
 from category_pose_ros.data.bop import BopScene
 from category_pose_ros.data.damage import DISTURBANCES, without_depth
@@ -63,8 +70,7 @@ def evaluate_sequence(
     with about("DATASET"):
         scene = BopScene(dataset)
     if output:
-        with about("--output"):
-            output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
     estimator = chosen.load()
 
     def frames(name: str) -> Iterable[AnnotatedFrame]:

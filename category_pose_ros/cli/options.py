@@ -29,6 +29,12 @@ def about(argument: str) -> Iterator[None]:
         raise click.BadParameter(str(error), param_hint=argument) from error
 
 
+def make_folder(folder: Path, argument: str = "--output") -> None:
+    """Before the work, and not after it: what cannot be written is refused at once."""
+    with about(argument):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def _names(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",")) if text else ()
     if not all(names):

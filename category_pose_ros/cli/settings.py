@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,22 +49,7 @@ def _part(values: Any) -> Any:
     if not isinstance(inner, dict) or not isinstance(inner.get("ros__parameters"), dict):
         return values
     known = {field.name for field in fields(Settings)}
-    nested: dict[str, Any] = {}
-    for path, value in _leaves(inner["ros__parameters"], ()):
-        if path[0] in known:
-            section = functools.reduce(lambda there, name: there.setdefault(name, {}), path[:-1], nested)
-            section[path[-1]] = value
-    return nested
-
-
-def _leaves(values: Mapping[Any, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Names and values of nested mappings; ROS writes `a.b: 1` for `a: {b: 1}` as well."""
-    for name, value in values.items():
-        here = (*path, *str(name).split("."))
-        if isinstance(value, dict):
-            yield from _leaves(value, here)
-        else:
-            yield here, value
+    return {name: value for name, value in inner["ros__parameters"].items() if str(name).partition(".")[0] in known}
 
 
 def override(config: Config, texts: Iterable[str]) -> Config:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from category_pose_ros.cli.options import NEW_FILE, about
+from category_pose_ros.cli.options import NEW_FILE, make_folder
 from category_pose_ros.cli.settings import override
 from category_pose_ros.training.train_encoder import EncoderTrainConfig
 from category_pose_ros.training.train_encoder import train_encoder as run_training
@@ -18,6 +18,5 @@ from category_pose_ros.training.train_encoder import train_encoder as run_traini
 def train_encoder(output: Path, overrides: tuple[str, ...]) -> None:
     """Train the encoder of the silhouette method and write the model file OUTPUT."""
     config = override(EncoderTrainConfig(), overrides)
-    with about("OUTPUT"):
-        output.parent.mkdir(parents=True, exist_ok=True)  # now, and not after hours
+    make_folder(output.parent, "OUTPUT")
     click.echo(f"wrote {run_training(config, output)}")

@@ -25,7 +25,7 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
 
     pixels = _values(path, upright)
     if pixels.ndim == 2:
-        if pixels.dtype.kind == "f" or not 0 <= pixels.min() <= pixels.max() <= np.iinfo(np.uint16).max:
+        if pixels.dtype.kind == "f" or not _fits_16_bits(pixels):
             raise ValueError(f"{path}: expected 8 or 16 bits per channel, got {pixels.dtype}")
         return np.repeat(np.rint(pixels[..., None] / 257.0).astype(np.uint8), 3, axis=-1)
     return np.asarray(pixels, dtype=np.uint8)
@@ -41,7 +41,7 @@ def read_depth(path: Path) -> npt.NDArray[np.uint16]:
     # Pillow before 11 opens 16-bit PNG files as 32-bit integers.
     if depth.ndim != 2 or depth.dtype not in (np.uint16, np.int32):
         raise ValueError(f"{path}: expected a 16-bit depth image with one channel, got {depth.shape} {depth.dtype}")
-    if depth.size and not 0 <= depth.min() <= depth.max() <= np.iinfo(np.uint16).max:
+    if not _fits_16_bits(depth):
         raise ValueError(f"{path}: expected a 16-bit depth image, got values from {depth.min()} to {depth.max()}")
     return depth.astype(np.uint16)
 
@@ -56,6 +56,10 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
     if mask.ndim != 2 or mask.dtype not in (np.uint8, np.bool_):
         raise ValueError(f"{path}: expected an 8-bit grey image, got {mask.shape} {mask.dtype}")
     return mask > 0
+
+
+def _fits_16_bits(values: npt.NDArray[Any]) -> bool:
+    return bool(((values >= 0) & (values <= np.iinfo(np.uint16).max)).all())
 
 
 def _values(path: Path, prepare: Callable[[Image.Image], Image.Image] = lambda image: image) -> npt.NDArray[Any]:

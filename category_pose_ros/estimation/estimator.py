@@ -17,6 +17,7 @@ from category_pose_ros.estimation.paper_schedule import PaperSchedule
 from category_pose_ros.estimation.silhouette import SilhouetteConfig, SilhouetteMethod
 from category_pose_ros.models.checkpoint import load_model
 from category_pose_ros.models.pose_encoder import load_encoder
+from category_pose_ros.models.runtime import device_for
 from category_pose_ros.records import Frame, ObjectEstimate
 
 _WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -149,7 +150,4 @@ def _chosen(categories: Sequence[str], known: tuple[str, ...]) -> tuple[str, ...
 def _device(name: str) -> torch.device:
     if name not in DEVICES:
         raise ValueError(f"device: expected one of {', '.join(DEVICES)}, got {name!r}")
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise ValueError("device: cuda was asked for, but this PyTorch finds no CUDA device")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    return device_for(name)

@@ -39,6 +39,18 @@ class Verdict(Protocol):
     def __call__(self, laid: Tensor, category: Tensor) -> Tensor: ...
 
 
+def device_for(name: str) -> torch.device:
+    """The device of a name, cpu, cuda or, for CUDA where there is one, auto.
+
+    Raises:
+        ValueError: cuda, and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ValueError("device: cuda was asked for, but this PyTorch finds no CUDA device")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
 def prepared(
     backbone: Backbone,
     device: torch.device,

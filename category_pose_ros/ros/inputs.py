@@ -46,7 +46,6 @@ class Inputs:
         self._newest_ns = -1  # stamp of the last image that had one
         self._subscriptions: list[Any] = []
         self._companions: dict[str, Any] = {}  # subscriptions, by the kind of what images wait for
-        self._pairer = Pairer(config.pairing, _kinds(config))
         self.camera_motion: CameraMotion | None = None
         try:
             self._listen(config)
@@ -63,6 +62,7 @@ class Inputs:
         if config.hint != "none":
             on_hint = functools.partial(self._on_companion, "hint")
             self._companions["hint"] = self._subscribe(message_type(config.hint), TOPICS[config.hint], on_hint)
+        self._pairer = Pairer(config.pairing, list(self._companions))
         self._subscribe_image("image", config.image_transport, self._on_image)
         if config.fixed_frame:
             self.camera_motion = CameraMotion(self._node, config.fixed_frame)
@@ -72,11 +72,15 @@ class Inputs:
         """The resolved names of what is subscribed to."""
         return [subscription.topic_name for subscription in self._subscriptions]
 
+    @property
+    def waiting(self) -> int:
+        """Images that wait for what belongs to them."""
+        return self._pairer.waiting
+
     def destroy(self) -> None:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
-        self._health.drop("forgotten", self._pairer.waiting)
         if self.camera_motion is not None:
             self.camera_motion.destroy()
 
@@ -146,8 +150,3 @@ class Inputs:
         self._health.unpaired = self._unpaired_before + self._pairer.unpaired
         if capture is not None:
             self._on_capture(capture)
-
-
-def _kinds(config: NodeConfig) -> list[str]:
-    """What images wait for."""
-    return [*(["depth"] if config.use_depth else []), *(["hint"] if config.hint != "none" else [])]

@@ -37,7 +37,6 @@ _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.
 
 _Transition = Callable[["EstimatorNode", LifecycleState], TransitionCallbackReturn]
 
-
 _loading = threading.Event()  # while set, a signal need not wait
 
 
@@ -171,6 +170,7 @@ class EstimatorNode(LifecycleNode):
 
     def _leave_active(self) -> None:
         if self._inputs is not None:
+            self._health.drop("forgotten", self._inputs.waiting)
             self._inputs.destroy()
             self._inputs = None
         self._control.forget_requests()

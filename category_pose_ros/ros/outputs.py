@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from category_pose_ros.records import Track
 from category_pose_ros.ros.conversions import detection_array, pose_array, transforms
 from category_pose_ros.ros.health import THROTTLE_S
 from category_pose_ros.ros.images import compressed_from_rgb, image_from_rgb
@@ -61,14 +63,8 @@ class Outputs:
             self._markers.publish(self._board.update(poses, tracks))
         if self._vision_msgs is not None and _is_heard(self._detections):
             self._detections.publish(detection_array(poses, tracks, self._vision_msgs))
-        if self._tf2_msgs is not None and tracks and not header.frame_id:
-            self._node.get_logger().warning(
-                "image.header.frame_id: expected a frame, got ''; no transforms are published",
-                throttle_duration_sec=THROTTLE_S,
-            )
-        elif self._tf2_msgs is not None and tracks:
-            moved = transforms(poses, tracks, self._node.get_namespace())
-            self._tf.publish(self._tf2_msgs.TFMessage(transforms=moved))
+        if self._tf2_msgs is not None and tracks:
+            self._publish_transforms(poses, tracks, self._tf2_msgs)
         self._publish_overlay(header, answer)
 
     def clear(self) -> None:
@@ -79,6 +75,15 @@ class Outputs:
         for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
         self._publishers.clear()
+
+    def _publish_transforms(self, poses: PoseArray, tracks: Sequence[Track], tf2_msgs: ModuleType) -> None:
+        if not poses.header.frame_id:
+            self._node.get_logger().warning(
+                "image.header.frame_id: expected a frame, got ''; no transforms are published",
+                throttle_duration_sec=THROTTLE_S,
+            )
+            return
+        self._tf.publish(tf2_msgs.TFMessage(transforms=transforms(poses, tracks, self._node.get_namespace())))
 
     def _publish_overlay(self, header: Header, answer: Answer) -> None:
         is_heard, is_compressed_heard = _is_heard(self._overlay), _is_heard(self._compressed_overlay)

@@ -31,6 +31,7 @@ from category_pose_ros.data.samples import SampleConfig, Samples, SceneSamples
 from category_pose_ros.models.backbone import Backbone, BackboneConfig
 from category_pose_ros.models.checkpoint import NeuralMeshModel, load_model, save_model
 from category_pose_ros.models.neural_mesh import NeuralMeshes
+from category_pose_ros.models.runtime import device_for
 from category_pose_ros.training.losses import neural_mesh_loss
 from category_pose_ros.training.priors import category_info
 
@@ -99,14 +100,12 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None, in
         ValueError: `initial` is no model file, or its network is of another size; the run in `output` is damaged, or
             of other categories or another network; there are no photographs, or no CUDA.
     """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: cuda was asked for, but this PyTorch finds no CUDA device")
+    device = device_for(config.device)
     if backgrounds is not None:
         photographs_in(backgrounds)  # here, and not in the processes that render
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     output.mkdir(parents=True, exist_ok=True)
-    device = torch.device(config.device)
     model = _Model(config)
     if initial is not None:
         _start_from(model, load_model(initial))
