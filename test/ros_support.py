@@ -29,6 +29,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
+from visualization_msgs.msg import Marker, MarkerArray
 
 from category_pose_ros.geometry import SE3, so3
 from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
@@ -189,6 +190,15 @@ class Camera:
             self.executor.spin_once(timeout_sec=0.05)
         raise AssertionError(f"waited {PATIENCE_S} s in vain until {what}")
 
+    def drain(self, received: list[Any]) -> None:
+        """Forget what was received and what is still under way over DDS: until nothing has come for half a second."""
+        quiet_since = time.monotonic()
+        while time.monotonic() - quiet_since < 0.5:
+            self.executor.spin_once(timeout_sec=0.1)
+            if received:
+                received.clear()
+                quiet_since = time.monotonic()
+
     def send_until(self, message: Image, happened: Callable[[], Any], what: str, info: bool = True) -> Any:
         """Publish an image (and its camera_info) over and over, as a camera does."""
 
@@ -243,6 +253,11 @@ class Camera:
         self.executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
+
+
+def has_deletion(messages: list[MarkerArray]) -> bool:
+    """Whether any of what was received deletes a marker: later answers may already have come."""
+    return any(marker.action == Marker.DELETE for message in messages for marker in message.markers)
 
 
 @contextmanager

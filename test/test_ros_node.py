@@ -24,6 +24,7 @@ from ros_support import (
     Camera,
     camera,
     compressed_message,
+    has_deletion,
     image_message,
     info_message,
     node_process,
@@ -31,7 +32,7 @@ from ros_support import (
     why_it_cannot_start,
 )
 from sensor_msgs.msg import CameraInfo, CompressedImage
-from visualization_msgs.msg import Marker, MarkerArray
+from visualization_msgs.msg import MarkerArray
 
 from category_pose_ros.config import describe
 from category_pose_ros.data.messages import stamp_ns
@@ -84,7 +85,7 @@ def test_an_image_goes_in_and_poses_come_out_with_its_stamp_and_frame(side: Came
             torch.stack([pose_from_message(pose).matrix() for pose in poses[0].poses]),
         )
         side.send_until(image_message(0), lambda: poses[-1].poses == [], "an empty array comes for an empty scene")
-        side.until(lambda: any(marker.action == Marker.DELETE for marker in markers[-1].markers) or None, "deletion")
+        side.until(lambda: has_deletion(markers), "the markers are deleted")
         process.send_signal(signal.SIGINT)
         printed = output_after_end(process)
     assert process.returncode == 0, printed
@@ -237,9 +238,7 @@ def test_nothing_comes_out_of_an_inactive_node(side: Camera) -> None:
         side.send_until(image_message(), lambda: poses, "poses come")
         assert side.transition("deactivate")
         side.until(lambda: side.images.get_subscription_count() == 0, "the node unsubscribes")
-        while poses:  # what was under way over DDS
-            poses.clear()
-            side.executor.spin_once(timeout_sec=0.5)
+        side.drain(poses)
         side.images.publish(image_message())
         side.executor.spin_once(timeout_sec=1.0)
         assert not poses
