@@ -11,6 +11,7 @@ import numpy.typing as npt
 from category_pose_ros.geometry import SE3, Camera
 
 SECOND_NS = 1_000_000_000  # stamps are in nanoseconds
+STRIDE_PX = 8  # pixels per cell of the feature map
 OUTSIDE = 118  # grey value of what lies outside an image, in training and at test; zero for the network
 
 

@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from category_pose_ros.geometry import SE3, Camera, Symmetry
 from category_pose_ros.geometry.box import enter_box
-from category_pose_ros.models.backbone import STRIDE_PX, BackboneConfig, FeatureMap
+from category_pose_ros.models.backbone import BackboneConfig, FeatureMap
 from category_pose_ros.models.checkpoint import NeuralMeshModel
 from category_pose_ros.models.neural_mesh import CategoryInfo, NeuralMeshes
-from category_pose_ros.records import Frame
+from category_pose_ros.records import STRIDE_PX, Frame
 
 SIZE_M = torch.tensor([0.12, 0.08, 0.1])
 

@@ -169,7 +169,7 @@ def test_keys_that_are_no_numbers_are_refused(scene):
         ("scene_camera", lambda c: c["0"].update(cam_K=[1.0]), "cam_K: expected 9 finite numbers"),
         ("scene_gt", lambda c: c["0"][0].pop("category"), "scene_gt.json: image 0: missing 'category'"),
         ("scene_gt", lambda c: c["0"][0].update(size_m=[0.1, 0.1]), "size_m: expected 3 finite numbers"),
-        ("scene_gt", lambda c: c["0"][0].update(size_m=[0.1, 0.1, 0.0]), "size_m: expected positive metres"),
+        ("scene_gt", lambda c: c["0"][0].update(size_m=[0.1, 0.1, 0.0]), "size_m: expected three positive lengths"),
         ("scene_gt", lambda c: c["0"][0].update(cam_R_m2c=[1] * 9), "cam_R_m2c: expected a rotation matrix"),
         ("scene_gt", lambda c: c["0"][0].update(cam_R_m2c=[-1, 0, 0, 0, 1, 0, 0, 0, 1]), "expected a rotation matrix"),
         ("scene_gt", lambda c: c.update({"0": ["mug", "can"]}), "scene_gt.json: image 0"),
@@ -177,7 +177,7 @@ def test_keys_that_are_no_numbers_are_refused(scene):
         ("scene_camera", lambda c: c["0"].update(depth_scale=float("nan")), "depth_scale: expected a positive number"),
         ("scene_camera", lambda c: c["0"].update(stamp_ns=float("inf")), "scene_camera.json: image 0: "),
         ("scene_gt", lambda c: c["0"][0].update(ignore="false"), "ignore: expected true or false, got 'false'"),
-        ("scene_gt_info", lambda c: c["0"][0].update(visib_fract=7), "visib_fract: expected a share from 0 to 1"),
+        ("scene_gt_info", lambda c: c["0"][0].update(visib_fract=7), "visible_fraction: expected a share from 0 to 1"),
         ("scene_gt_info", lambda c: c["0"].pop(), "scene_gt_info.json: image 0: expected 2 entries, got 1"),
     ],
 )
@@ -238,6 +238,22 @@ def test_grey_of_sixteen_bits_is_scaled_and_not_cut_off(tmp_path, name):
     pixels = read_rgb(tmp_path / name)
     assert pixels.shape == (3, 4, 3)
     assert np.abs(pixels - (grey / 257.0)[..., None]).max() <= 0.5
+
+
+def test_annotations_speak_of_images_as_they_are_stored(tmp_path):
+    pixels = np.zeros((3, 4, 3), np.uint8)
+    pixels[0, 0] = 255
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 3  # to be turned by 180 degrees
+    PIL.Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    assert (read_rgb(tmp_path / "turned.png") == pixels).all()
+    assert (read_rgb(tmp_path / "turned.png", upright=True) == pixels[::-1, ::-1]).all()
+
+
+def test_a_scene_is_not_written_over_another(tmp_path):
+    write_scene(tmp_path, [annotated(1), annotated(2)])
+    with pytest.raises(ValueError, match="there is a scene already"):
+        write_scene(tmp_path, [annotated(3)])
 
 
 def test_depth_beyond_sixteen_bits_is_refused(tmp_path):

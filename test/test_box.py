@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from category_pose_ros.geometry import SE3, Camera, so3
-from category_pose_ros.geometry.box import enter_box
+from category_pose_ros.geometry.box import box_window, enter_box
 
 CAMERA = Camera(fx=60.0, fy=60.0, cx=31.5, cy=31.5, width=64, height=64)
 SIZE = torch.tensor([0.2, 0.3, 0.4], dtype=torch.float64)
@@ -25,6 +25,23 @@ def pixels() -> Tensor:
 
 def pose(rotation_vector: Tensor, z: float = 0.8) -> SE3:
     return SE3(so3.exp(rotation_vector), torch.tensor([0.05, -0.03, z], dtype=torch.float64))
+
+
+def test_the_window_of_a_box_holds_the_pixels_that_see_it() -> None:
+    generator = torch.Generator().manual_seed(0)
+    off = []
+    for _ in range(60):
+        turn = torch.randn(3, generator=generator, dtype=torch.float64)
+        camera_from_object = SE3(so3.exp(turn), torch.tensor([0.0, 0.0, 1.6], dtype=torch.float64))
+        _, hit = enter_box(camera_from_object, SIZE, CAMERA.rays(pixels()))
+        columns, rows = pixels()[hit].T
+        tight = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        off.append(torch.tensor(box_window(camera_from_object, SIZE, CAMERA)) - tight)
+    found = torch.stack(off)
+    # A corner that reaches into a pixel, but not over its middle, counts for the window alone.
+    assert (found.mean(0) * torch.tensor([-1, -1, 1, 1])).min() > -0.1
+    assert found.abs().max() <= 2
+    assert found.mean(0).abs().max() < 0.4
 
 
 @settings(max_examples=40)

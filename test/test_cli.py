@@ -18,6 +18,7 @@ from PIL import Image
 from category_pose_ros.cli import main
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.data.bag_writer import write_bag
+from category_pose_ros.data.bop import BopScene
 from category_pose_ros.data.bop_writer import write_scene
 from category_pose_ros.data.damage import DAMAGES, DISTURBANCES
 from category_pose_ros.data.procedural import shapes
@@ -258,6 +259,30 @@ def test_evaluate_sequence_shows_what_happens_to_sequences(run, estimator, tmp_p
     assert any(line.startswith("line of sight ") for line in out.splitlines())
 
 
+def test_what_cannot_be_written_is_refused_before_the_work(run, estimator, tmp_path, image):
+    (tmp_path / "text").touch()
+    for arguments in (("--json", tmp_path / "text" / "out.json"), ("--overlay", "out.picture")):
+        assert run("estimate", image, *CAMERA_OPTION, *arguments)[0] == 2
+    assert estimator.frames == []
+
+
+def test_damage_to_depth_needs_depth(run, estimator, scene):
+    for path in (scene / "depth").iterdir():
+        path.unlink()
+    status, _, err = run("evaluate", scene, "--damage")
+    assert status == 2
+    assert "expected depth for --damage, found none" in err
+
+
+def test_a_damaged_file_is_not_the_end_of_the_data(run, estimator, scene, monkeypatch):
+    def stumble(self, name):
+        raise IndexError("out of range")
+
+    monkeypatch.setattr(BopScene, "load", stumble)
+    with pytest.raises(IndexError):
+        main(["evaluate", str(scene)])
+
+
 def test_evaluate_can_leave_out_categories_and_depth(run, estimator, scene):
     status, out, _ = run("evaluate", scene, "--categories", "mug", "--no-depth")
     assert status == 0
@@ -388,8 +413,10 @@ ESTIMATE = ("estimate", "{image}", *CAMERA_OPTION)
         (("train", "{folder}", "--set", "categories=dog"), "categories"),
         (("train-encoder", "{folder}/e.safetensors", "--set", "categories=dog"), "categories"),
         ((*ESTIMATE, "--json", "{folder}"), "--json"),
-        ((*ESTIMATE, "--json", "nowhere/out.json"), "--json"),
-        ((*ESTIMATE, "--overlay", "nowhere/out.png"), "--overlay"),
+        ((*ESTIMATE, "--json", "{text}/out.json"), "--json"),
+        ((*ESTIMATE, "--overlay", "{text}/out.png"), "--overlay"),
+        ((*ESTIMATE, "--rendering", "{text}/out.png"), "--rendering"),
+        (("benchmark", "--output", "{text}/out.json"), "--output"),
         ((*ESTIMATE, "--overlay", "out.picture"), "--overlay"),
         (("replay", "{bag}"), "--output"),
         (("replay", "nowhere", "--output", "{folder}"), "BAG"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -115,6 +117,15 @@ def test_a_screen_covers_its_share_and_stands_nearer(share):
     assert covered[40:80, 60:100].mean() == pytest.approx(share, abs=0.05)
     assert item.objects[0].visible_fraction == pytest.approx(1 - share)
     assert not item.objects[0].ignore
+
+
+def test_nothing_covers_what_is_behind_the_camera():
+    (item,) = sequence(1)
+    away = SE3(torch.eye(3, dtype=torch.float64), torch.tensor([0.0, 0.0, -10.0], dtype=torch.float64))
+    behind = dataclasses.replace(item, objects=(dataclasses.replace(item.objects[0], camera_from_object=away),))
+    (covered,) = occluded(0.4).apply([behind])
+    assert (covered.frame.depth == behind.frame.depth).all()
+    assert covered.objects[0].visible_fraction == behind.objects[0].visible_fraction
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ from category_pose_ros.data.kitti import KittiObjects
 from category_pose_ros.data.nocs import NocsScenes
 from category_pose_ros.data.pascal3d import Pascal3d
 from category_pose_ros.data.photographs import EmptyPhotographs
+from category_pose_ros.evaluation.evaluate import evaluate
 from category_pose_ros.evaluation.overlap import projected_box
+from category_pose_ros.evaluation.summary import occlusion_level
 from category_pose_ros.geometry import Symmetry
 
 RIGHT, DOWN, AHEAD = (np.eye(3)[axis] for axis in range(3))
@@ -95,6 +97,8 @@ def test_kitti_regions_without_labels_are_ignored_where_they_are(tmp_path):
         ("label_2", "Car 0 0 0 1 2\n", "label_2/000007.txt: damaged"),
         ("label_2", car().replace("4.0", "long"), "label_2/000007.txt: damaged"),
         ("calib", "P2: 1 2 3\n", "calib/000007.txt: damaged"),
+        ("calib", "P2: a b c\n", "calib/000007.txt: damaged"),
+        ("calib", f"P2: {'0 ' * 12}\n", "calib/000007.txt: damaged"),
         ("calib", None, "calib/000007.txt: missing"),
     ],
 )
@@ -182,6 +186,14 @@ def test_nocs_rendered_scenes_have_another_camera_and_models_by_synset(tmp_path)
 def test_nocs_annotations_that_do_not_match_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"results_real_test_scene_2_0003\.pkl: .*does not match scene_2/0003"):
         NocsScenes(nocs(tmp_path, handles=(1.0,), poses=1))[0]
+
+
+def test_nocs_lines_that_are_too_short_are_no_end_of_the_data(tmp_path):
+    folder = nocs(tmp_path)
+    path = folder / "scene_2" / "0003_meta.txt"
+    path.write_text("\n".join(line.rsplit(" ", 2)[0] for line in path.read_text().splitlines()))
+    with pytest.raises(ValueError, match=r"results_real_test_scene_2_0003\.pkl: damaged, or it does not match"):
+        list(NocsScenes(folder))
 
 
 def test_a_pickle_cannot_run_a_program(tmp_path):
@@ -281,6 +293,26 @@ def test_pascal3d_objects_without_a_pose_are_left_out_and_difficult_ones_ignored
     assert [item.ignore for item in Pascal3d(folder)[0].objects] == [True]
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage", b"half"])
+def test_pascal3d_names_a_damaged_annotation(tmp_path, content):
+    folder = pascal3d(tmp_path, viewpoint())
+    path = folder / "Annotations" / "car_imagenet" / "n01_2.mat"
+    path.write_bytes(path.read_bytes()[:200] if content == b"half" else content)
+    with pytest.raises(ValueError, match=r"n01_2\.mat: damaged"):
+        list(Pascal3d(folder))
+
+
+def test_pascal3d_needs_a_focal_length(tmp_path):
+    folder = pascal3d(tmp_path, {**viewpoint(), "focal": 0.0})
+    with pytest.raises(ValueError, match=r"n01_2\.mat: viewpoint: expected a positive focal length, got 0\.0"):
+        list(Pascal3d(folder))
+
+
+def test_pascal3d_does_not_say_how_much_of_an_occluded_object_is_seen(tmp_path):
+    (frame,) = Pascal3d(pascal3d(tmp_path, viewpoint(), occluded=1))
+    assert frame.objects[0].visible_fraction is None
+
+
 def test_occluded_pascal3d_takes_poses_from_beside_and_visibility_from_masks(tmp_path):
     pascal3d(tmp_path / "PASCAL3D+_release1.1", viewpoint())
     folder = tmp_path / "OccludedPASCAL3D"
@@ -293,6 +325,8 @@ def test_occluded_pascal3d_takes_poses_from_beside_and_visibility_from_masks(tmp
     (frame,) = open_dataset(folder)
     assert (frame.name, len(frame.objects)) == ("carFGL2_BGL2/n01_2", 1)
     assert frame.objects[0].visible_fraction == pytest.approx(0.5)
+    np.savez(path, mask=mask, occluder_mask=occluders & False)
+    assert occlusion_level(evaluate(lambda _: [], open_dataset(folder)).objects[0]) == "L2"  # as the folder says
     assert Pascal3d(tmp_path / "PASCAL3D+_release1.1")[0].objects[0].visible_fraction == 1.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -99,6 +100,14 @@ def test_estimates_on_ignored_objects_are_neither_hit_nor_false_alarm():
     assert matching == type(matching)(pairs=((2, 1),), missed=(), false_alarms=())
 
 
+def test_ignored_objects_take_nothing_from_those_that_count():
+    counted, nearer = truth(), truth((0.02, 0.0, 1.0), ignore=True)
+    estimate = guess((0.015, 0.0, 1.0))
+    assert match(CAMERA, [estimate], [nearer]).false_alarms == ()
+    matching = match(CAMERA, [estimate], [nearer, counted])
+    assert (matching.pairs, matching.missed) == (((0, 1),), ())
+
+
 def test_an_ignored_object_that_is_not_found_is_not_missed():
     assert match(CAMERA, [], [truth(ignore=True)]).missed == ()
 
@@ -174,10 +183,28 @@ def test_only_the_asked_categories_count():
     assert evaluation.false_alarms == []
 
 
-def test_seconds_are_taken_per_image():
-    evaluation = evaluate(lambda frame: [], [annotated(truth(), name="a"), annotated(name="b")])
-    assert len(evaluation.seconds) == 2
-    assert summarise(evaluation)["overall"]["seconds_per_image"] == pytest.approx(np.mean(evaluation.seconds))
+def test_seconds_are_taken_per_image_and_what_is_compiled_at_first_left_out():
+    evaluation = evaluate(lambda frame: [], [annotated(truth(), name="a"), annotated(name="b"), annotated(name="c")])
+    assert len(evaluation.seconds) == 3
+    evaluation.seconds[:] = [7.0, 0.2, 0.3]
+    assert summarise(evaluation)["overall"]["seconds_per_image"] == pytest.approx(0.25)
+    evaluation.seconds[:] = [7.0]
+    assert summarise(evaluation)["overall"]["seconds_per_image"] == 7.0
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"size_m": np.array([0.1, np.nan, 0.1])}, "size_m: expected three positive lengths"),
+        ({"camera_from_object": pose(0.0, 0.0, math.nan)}, "expected a finite pose"),
+        ({"camera_from_object": pose(0.0, 0.0, 0.0)}, "away from the camera's centre"),
+        ({"camera_from_object": SE3(-pose().rotation, pose().translation)}, "got a mirrored one"),
+        ({"visible_fraction": 1.5}, "visible_fraction: expected a share"),
+    ],
+)
+def test_ground_truth_that_cannot_be_is_refused(change, expected):
+    with pytest.raises(ValueError, match=expected):
+        dataclasses.replace(truth(), **change)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ import torch
 
 from category_pose_ros.estimation import images
 from category_pose_ros.geometry import Camera
-from category_pose_ros.models.backbone import STRIDE_PX
-from category_pose_ros.records import OUTSIDE, Frame
+from category_pose_ros.records import OUTSIDE, STRIDE_PX, Frame
 
 CAMERA = Camera(fx=500.0, fy=480.0, cx=310.0, cy=235.0, width=640, height=480)
 POINTS = torch.tensor([[0.05, -0.02, 1.0], [-0.3, 0.2, 1.1], [0.28, 0.25, 0.9], [0.02, 0.01, 1.4]])

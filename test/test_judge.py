@@ -91,6 +91,13 @@ def test_a_judge_tells_answers_that_it_never_saw_apart() -> None:
     assert model.training["judge"]["answers"] == 48
 
 
+@pytest.mark.parametrize("steps", [1, 10, 20])
+def test_a_few_steps_are_a_trial(steps: int) -> None:
+    untaught = replace(MODEL, config=replace(MODEL.config, feature=MESHES.memory.shape[1]))
+    config = JudgeTrainConfig(steps=steps, batch=4, judge=JudgeConfig(width=8))
+    assert train_judge(untaught, answers(range(4)), config).judge is not None
+
+
 def test_answers_of_one_kind_teach_nothing() -> None:
     for is_right in (True, False):
         alike = [replace(item, is_right=is_right) for item in answers(range(2))]
@@ -161,6 +168,19 @@ def test_train_judge_writes_a_model_with_a_judge(
     with torch.no_grad():
         wrong, right = judge(torch.stack([-laid, laid]), torch.tensor([0, 1]))[:, 0].tolist()
     assert wrong < 0 < right
+
+
+@pytest.mark.parametrize("command", ["train-judge", "calibrate"])
+def test_what_cannot_be_written_is_refused_before_the_work(
+    command: str, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("train_judge", "calibrate"):
+        monkeypatch.setattr(f"category_pose_ros.cli.{module}.judged_answers", lambda *_: pytest.fail("worked"))
+    save_model(tmp_path / "tiny.safetensors", tiny_model())
+    (tmp_path / "file").touch()
+    output = tmp_path / "file" / "model.safetensors"
+    assert run(command, tmp_path / "tiny.safetensors", scene, "--output", output) == 2
+    assert "--output" in capsys.readouterr().err
 
 
 def test_train_judge_says_when_the_data_sets_teach_nothing(

@@ -167,6 +167,13 @@ def test_average_precision_lifts_a_precision_to_the_best_at_higher_recall():
     assert metrics.average_precision(scores, np.array([False, True, True]), 2) == pytest.approx(2 / 3)
 
 
+def test_average_precision_does_not_depend_on_the_order_of_equal_scores():
+    """One right of ten, all as sure: precision is a tenth."""
+    positive = np.arange(10) == 0
+    for order in (positive, positive[::-1]):
+        assert metrics.average_precision(np.full(10, 0.5), order, 1) == pytest.approx(0.1)
+
+
 def test_average_precision_at_the_ends():
     nothing = np.array([]), np.array([], dtype=bool)
     assert metrics.average_precision(*nothing, 2) == 0

@@ -16,11 +16,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
-from category_pose_ros.models.backbone import STRIDE_PX, Backbone, folded
+from category_pose_ros.models.backbone import Backbone, folded
 from category_pose_ros.models.checkpoint import averaged, load_model, save_model
 from category_pose_ros.models.judge import LAID_CHANNELS, Judge, JudgeConfig
 from category_pose_ros.models.paper_backbone import PaperBackbone
 from category_pose_ros.models.quantization import input_ranges
+from category_pose_ros.records import STRIDE_PX
 
 
 def image(height: int, width: int, batch: int = 2) -> torch.Tensor:

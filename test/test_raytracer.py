@@ -34,6 +34,18 @@ def lamp(direction: tuple[float, float, float] = (0.0, 0.0, 1.0), surroundings: 
     return Lighting.from_panorama(panorama, towards, np.full((1, 3), 0.8, np.float32), 0.0)
 
 
+def test_surroundings_are_round() -> None:
+    panorama = np.zeros((64, 128, 3), np.float32)
+    panorama[28:36, 115:120] = 20.0  # a bright window somewhat before azimuth pi
+    lighting = Lighting.from_panorama(panorama, np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32), 0.0)
+    azimuth = np.pi * np.array([0.96, 0.97, 0.98, 0.99, -0.99, -0.98, -0.97, -0.96])
+    directions = np.stack([np.cos(azimuth), np.sin(azimuth), 0 * azimuth], 1).astype(np.float32)
+    seen = lighting.look_up(directions, len(lighting.radiance) - 1)[:, 0]  # what a matte surface receives
+    assert seen.min() > 0
+    steps = np.abs(np.diff(seen))
+    assert steps[3] < 2 * np.median(steps) + 1e-3 * seen.max()  # across the border as on either side of it
+
+
 def view(eye: tuple[float, float, float] = (0.7, -0.5, 0.6), roll: float = 0.3) -> SE3:
     return look_at(np.array(eye), np.zeros(3), roll)
 

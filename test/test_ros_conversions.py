@@ -194,6 +194,20 @@ def test_the_label_says_category_id_and_score() -> None:
     assert [label.text for label in labels] == ["mug 12 0.88"]
 
 
+@pytest.mark.parametrize("scale", [1.0, 35.0])
+def test_labels_and_axes_can_be_read_on_mugs_and_on_cars(scale: float) -> None:
+    track = make_track(1)
+    size_m = scale * np.array([0.12, 0.08, 0.1])
+    upright = SE3(torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]), torch.tensor([0.0, 0.0, 5 * scale]))
+    track = replace(track, estimate=replace(track.estimate, size_m=size_m, camera_from_object=upright))
+    _, axes, label = shown(MarkerBoard(), track).markers
+    diagonal = np.linalg.norm(size_m)
+    assert 0.1 < label.scale.z / diagonal < 0.25
+    assert 0.005 < axes.scale.x / diagonal < 0.05
+    above = -label.pose.position.y - size_m[2] / 2  # from the top of the box to the middle of the text
+    assert 0.5 * label.scale.z < above < 2 * label.scale.z
+
+
 def test_clearing_deletes_in_the_frame_in_which_the_markers_are_shown() -> None:
     board = MarkerBoard()
     shown(board, make_track(1))

@@ -16,14 +16,14 @@ from category_pose_ros.data.procedural.views import cut_off
 from category_pose_ros.data.samples import SampleConfig, Samples, SceneSamples
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.geometry.box import enter_box
-from category_pose_ros.records import OUTSIDE
+from category_pose_ros.records import OUTSIDE, STRIDE_PX
 from category_pose_ros.rendering.raytracer import RayTracer
 
 pytest.importorskip("embreex", reason="training samples are ray traced with embreex (the `train` extra)")
 
 CATEGORIES = ("bottle", "can", "mug")
 CONFIG = SampleConfig()
-CELLS = CONFIG.size_px // CONFIG.stride_px
+CELLS = CONFIG.size_px // STRIDE_PX
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_targets_are_finite_and_in_range(samples: Samples) -> None:
     surface = samples.box_point[on_object].abs().amax(-1)
     assert (surface > 0.4999).float().mean() > 0.99  # the rest grazes the box of a canonical yaw
     assert (samples.box_point[~on_object] == 0).all()
-    diagonal = samples.log_diagonal[on_object].exp() * CONFIG.stride_px
+    diagonal = samples.log_diagonal[on_object].exp() * STRIDE_PX
     assert diagonal.min() > 5
     assert diagonal.max() < 2000
 
@@ -114,7 +114,7 @@ def test_every_family_fills_crops(category: str) -> None:
     assert share.mean() < 0.6
     for values in (found.box_point, found.centre, found.log_diagonal, found.axes, found.log_shape):
         assert values.isfinite().all()
-    diagonal = found.log_diagonal[on_object].exp() * CONFIG.stride_px
+    diagonal = found.log_diagonal[on_object].exp() * STRIDE_PX
     assert 30 < diagonal.median() < 200
 
 

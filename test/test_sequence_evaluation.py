@@ -173,3 +173,18 @@ def test_the_table_has_a_name_above_every_number() -> None:
     assert "tracked" in lines[0]
     assert "-" in lines[2].split()  # nothing was found, so no error was measured
     assert lines[3].startswith("again")
+
+
+def test_what_is_hidden_counts_no_more_than_what_is_absent() -> None:
+    there, away = [thing()], [GroundTruthObject("mug", pose(), SIZE, visible_fraction=0.0, track_id=1)]
+    published = [[track(7, pose())]] * 2 + [[]] * 4 + [[track(7, pose())]] * 2
+    for gone in (away, []):
+        summary = run([there, there, gone, gone, gone, there, there, there], published)
+        assert (summary.frames, summary.tracked, summary.recovery_frames) == (5, 0.8, 1.0)
+
+
+def test_only_what_was_gone_returns() -> None:
+    ignored = [GroundTruthObject("mug", pose(), SIZE, visible_fraction=0.2, ignore=True, track_id=1)]
+    truth = [[thing()], [], [thing()], [thing()], [thing()], ignored, [thing()], ignored, [thing()]]
+    published = [[track(7, pose())], [], [], [], *[[track(7, pose())]] * 5]
+    assert run(truth, published).recovery_frames == 2.0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from category_pose_ros.data.bags import EXAMPLE_BAG, BagFrames
 from category_pose_ros.data.bop import BopScene
 from category_pose_ros.data.procedural import shapes
 from category_pose_ros.data.silhouettes import render_masks
+from category_pose_ros.estimation import silhouette
 from category_pose_ros.estimation.belief import Belief, finished
 from category_pose_ros.estimation.estimator import DEFAULT_MODEL
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig
@@ -185,6 +188,23 @@ def test_steps_of_the_encoder_move_its_weights_and_leave_the_model_alone(members
         assert torch.equal(value, before[name])
     if membership == "distance":
         assert second.overlap > first.overlap
+
+
+def test_the_instance_that_the_encoder_is_tuned_to_is_the_one_that_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    encoder = PoseEncoder(EncoderConfig(width=4), 2).eval()
+    model = EncoderModel(encoder, (car(), car()), EncoderConfig(), {})
+    truth = mask_of(pose_at(0.6))
+    config = SilhouetteConfig(refine="encoder", steps=3, encoder_rate=1e-3)
+    before = fit_mask(model, view(truth, 32), SilhouetteConfig(refine="none")).prototype
+
+    def changed(model: EncoderModel, *_: Any) -> nn.Module:
+        other = copy.deepcopy(model.encoder)
+        other.class_branch[2].bias.data[0 if before is model.prototypes[0] else 1] = -100.0
+        return other
+
+    monkeypatch.setattr(silhouette, "_tuned", changed)
+    assert fit_mask(model, view(truth, 32), config).prototype is before
 
 
 def frame(masks: list[Tensor], category: str | None = None) -> Frame:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,7 +21,8 @@ from category_pose_ros.models.backbone import BackboneConfig
 from category_pose_ros.models.checkpoint import load_model
 from category_pose_ros.training import train as training
 from category_pose_ros.training.priors import category_info
-from category_pose_ros.training.train import TrainConfig, learning_rate, train
+from category_pose_ros.training.schedule import learning_rate
+from category_pose_ros.training.train import TrainConfig, train
 
 pytest.importorskip("embreex", reason="training samples are ray traced with embreex (the `train` extra)")
 
@@ -203,8 +206,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, monkeypatch: py
 
 
 def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
-    config = dataclasses.replace(CONFIG, steps=100, warmup_steps=10, learning_rate=1.0)
-    rates = [learning_rate(config, step) for step in range(101)]
+    rates = [learning_rate(1.0, step, steps=100, warmup_steps=10) for step in range(101)]
     assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
     assert max(rates) == 1.0
     assert rates[10:] == sorted(rates[10:], reverse=True)
@@ -262,6 +264,48 @@ def test_a_run_goes_on_with_what_it_began_with(
         train(dataclasses.replace(CONFIG, **change), tmp_path / "run")
 
 
+def test_photographs_that_come_or_go_are_noted(uninterrupted: Path, tmp_path: Path) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for number in range(20):
+        picture = np.full((60, 80, 3), 10 * number, np.uint8)
+        assert cv2.imwrite(str(photographs / f"{number}.png"), picture)
+    for steps, folder in ((2, photographs), (4, None)):
+        train(dataclasses.replace(CONFIG, steps=CONFIG.steps + steps), tmp_path / "run", backgrounds=folder)
+    stages = load_model(tmp_path / "run" / "model.safetensors").training["stages"]
+    assert [stage["photographs"] for stage in stages] == [False, True, False]
+
+
+def test_a_run_begun_elsewhere_goes_on_here(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint from a machine with CUDA is one whose tensors say so."""
+    state = checkpoint(uninterrupted)
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
+    torch.save(state, tmp_path / "checkpoint.pt")
+    monkeypatch.undo()
+    longer = dataclasses.replace(CONFIG, steps=CONFIG.steps + 2)
+    assert load_model(train(longer, tmp_path)).training["step"] == longer.steps
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"categories": ("can", "can")}, "categories: expected each name once, got can, can"),
+        ({"samples": SampleConfig(emphasis=("mugg",))}, r"samples\.emphasis: expected names among .*, got 'mugg'"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(change: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        dataclasses.replace(CONFIG, **change)
+
+
+def test_crops_fit_the_network() -> None:
+    with pytest.raises(ValueError, match="size_px: expected a multiple of 32, got 100"):
+        SampleConfig(size_px=100)
+
+
 @pytest.mark.parametrize("kept", [0, 1000])
 def test_a_damaged_checkpoint_is_named(uninterrupted: Path, tmp_path: Path, kept: int) -> None:
     (tmp_path / "checkpoint.pt").write_bytes((uninterrupted / "checkpoint.pt").read_bytes()[:kept])
@@ -282,6 +326,20 @@ def test_a_missing_device_and_missing_photographs_are_named(tmp_path: Path) -> N
     (tmp_path / "photographs").mkdir()
     with pytest.raises(ValueError, match=r"backgrounds: expected .* found none"):
         train(CONFIG, tmp_path, backgrounds=tmp_path / "photographs")
+
+
+def test_a_deeper_network_begins_as_the_one_that_it_starts_from(uninterrupted: Path, tmp_path: Path) -> None:
+    deeper = dataclasses.replace(CONFIG.backbone, extra=2)
+    config = dataclasses.replace(CONFIG, steps=1, checkpoint_every=1, learning_rate=0.0, backbone=deeper)
+    model = load_model(train(config, tmp_path / "run", initial=uninterrupted / "model.safetensors"))
+    before = load_model(uninterrupted / "model.safetensors")
+    assert len(model.backbone.stages[3]) == len(before.backbone.stages[3]) + 2
+    # Without what one step did to the statistics of the batch norms.
+    model.backbone.take_over(before.backbone)
+    image = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    torch.testing.assert_close(model.backbone(image).feature, before.backbone(image).feature)
+    with pytest.raises(ValueError, match=r"initial: expected a network of .*extra=0.*, got .*extra=2"):
+        train(CONFIG, tmp_path / "back", initial=tmp_path / "run" / "model.safetensors")
 
 
 def test_a_run_cannot_start_from_a_network_of_another_size(uninterrupted: Path, tmp_path: Path) -> None:

@@ -9,15 +9,20 @@ import av
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+from category_pose_ros.data.procedural import shapes
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.records import ObjectEstimate, Track, TrackState
+from category_pose_ros.rendering.surface import Surface
+from category_pose_ros.visualization import plots
 from category_pose_ros.visualization.label import draw_label
 from category_pose_ros.visualization.overlay import draw_box, draw_overlay
 from category_pose_ros.visualization.palette import category_colour
 from category_pose_ros.visualization.plots import plot_average_precision
 from category_pose_ros.visualization.projection import project_segment
+from category_pose_ros.visualization.scene import PlacedMesh, draw_scene
 from category_pose_ros.visualization.video import write_video
 
 CAMERA = Camera(fx=300.0, fy=300.0, cx=159.5, cy=119.5, width=320, height=240)
@@ -82,8 +87,11 @@ def test_only_the_front_face_is_tinted():
 
 
 def test_near_objects_are_drawn_over_far_ones():
-    near, far = guess((0.0, 0.0, 0.8), "can"), guess((0.0, 0.0, 2.0), "mug")
-    assert (draw_overlay(GREY, CAMERA, [near, far]) == draw_overlay(GREY, CAMERA, [far, near])).all()
+    near, far = guess((0.0, 0.0, 0.8), "can"), guess((0.0, -0.28, 2.0), "mug")
+    for objects in ([near, far], [far, near]):
+        crossing = draw_overlay(GREY, CAMERA, objects)[77, 144]  # an upper edge of the near, a left edge of the far one
+        to_near, to_far = (np.abs(crossing.astype(int) - category_colour(name)).sum() for name in ("can", "mug"))
+        assert to_near < 0.6 * to_far
 
 
 @pytest.mark.parametrize(
@@ -109,16 +117,32 @@ def test_the_label_of_a_track_shows_its_id():
 @pytest.mark.parametrize("anchor", [(-50.0, -50.0), (400.0, 400.0), (160.0, 120.0)])
 def test_labels_stay_inside_the_image(anchor):
     canvas = GREY.copy()
-    draw_label(canvas, "laptop #3 0.87", anchor, (255, 255, 0))
-    left, top, right, bottom = changed(canvas)
-    assert right - left > 40
-    assert bottom - top > 8
+    left, top, right, bottom = draw_label(canvas, "laptop #3 0.87", anchor, (255, 255, 0))
+    inside = draw_label(GREY.copy(), "laptop #3 0.87", (160.0, 120.0), (255, 255, 0))
+    assert (right - left, bottom - top) == (inside[2] - inside[0], inside[3] - inside[1])
+    assert changed(canvas) == (left, top, right - 1, bottom - 1)
 
 
 def test_a_label_wider_than_the_image_is_cut():
     canvas = GREY[:30, :40].copy()
     draw_label(canvas, "a very long category name", (20.0, 20.0), (255, 255, 0))
-    assert canvas.shape == (30, 40, 3)
+    assert (canvas[8, [0, 39]] != 90).any(-1).all()
+
+
+def test_labels_make_room_for_each_other():
+    canvas, plates = GREY.copy(), []
+    for number in range(12):  # more than fit above
+        plates.append(draw_label(canvas, f"mug #{number}", (160.0, 120.0), (255, 255, 0), plates))
+    shown = np.zeros(GREY.shape[:2], dtype=int)
+    for left, top, right, bottom in plates:
+        shown[top:bottom, left:right] += 1
+    assert shown.max() == 1
+    assert plates[0][1] == draw_label(canvas, "mug #0", (160.0, 120.0), (255, 255, 0))[1]
+
+
+@pytest.mark.parametrize("at", [(2.0, 0.0, 1.0), (0.0, -1.5, 1.0)])
+def test_what_is_beside_the_image_has_no_label(at):
+    assert (draw_overlay(GREY, CAMERA, [guess(at)]) == GREY).all()
 
 
 def test_categories_have_lasting_and_different_colours():
@@ -139,6 +163,50 @@ def test_a_lens_bends_a_segment():
     points = project_segment(lens, np.array([-0.4, 0.3, 1.0]), np.array([0.4, 0.3, 1.0]))
     assert len(points) > 10
     assert points[len(points) // 2, 1] > points[0, 1] + 2  # barrel: the middle bulges outwards
+
+
+@pytest.mark.parametrize(
+    ("model", "distortion"),
+    [
+        ("plumb_bob", (-0.3, 0.0, 0.0, 0.0, 0.0)),
+        ("plumb_bob", (-0.3728755, 0.2037299, 0.002219027, 0.001383707, -0.07233722)),  # KITTI, before rectification
+        ("rational_polynomial", (-0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)),
+    ],
+)
+def test_a_lens_does_not_fold_what_is_beside_the_image_into_it(model, distortion):
+    lens = Camera(300.0, 300.0, 159.5, 119.5, 320, 240, model, distortion)
+    for direction in ((1.0, 0.0), (0.0, 1.0), (-0.7, 0.7)):
+        x, y = np.array(direction) * 2.0
+        points = project_segment(lens, np.array([x, y, 1.0]), np.array([0.6 * x, 0.6 * y, 1.0]))
+        outside = (points < 0).any(-1) | (points > (320, 240)).any(-1)
+        assert outside.all()
+    middle = project_segment(lens, np.array([-0.3, 0.1, 1.0]), np.array([0.3, 0.1, 1.0]))
+    assert len(middle) == 17  # none of it is left out
+
+
+def test_meshes_are_seen_from_aside_and_above_wherever_the_principal_point_is():
+    box = shapes.box([0.2, 0.2, 0.2])
+    surface = Surface.from_triangles(box.vertices, box.faces)
+    camera = Camera(300.0, 300.0, -100.0, 119.5, 320, 240)  # the right part of a wider image
+    pose = SE3(FRONTAL, torch.tensor([0.9, 0.0, 1.0], dtype=torch.float64))
+    picture = draw_scene(GREY, camera, [PlacedMesh(surface, pose, (255, 0, 0))])
+    for new in (picture[240:, :320], picture[240:, 320:]):
+        red = (new[..., 2] < 100).nonzero()
+        assert len(red[0]) > 200
+        assert all(rows.min() > 0 and rows.max() < side - 1 for rows, side in zip(red, new.shape[:2], strict=True))
+
+
+def test_names_of_runs_do_not_cover_each_other(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "_png", lambda figure: figures.append(figure) or b"")
+    runs = {f"starts={k}": {"seconds_per_image": 0.1 + 0.001 * k, "acc_pi_6": 0.7, "acc_pi_18": 0.4} for k in range(6)}
+    plots.plot_trade_off(runs)
+    (figure,) = figures
+    FigureCanvasAgg(figure).draw()
+    names = figure.axes[0].get_legend().get_texts()
+    assert [name.get_text() for name in names] == [*runs, "within 30°", "within 10°"]
+    middles = sorted((name.get_window_extent().y0 + name.get_window_extent().y1) / 2 for name in names)
+    assert np.diff(middles).min() > 10
 
 
 def test_plots_are_png_files():
@@ -170,10 +238,16 @@ def test_a_video_of_nothing_is_not_made(tmp_path):
     assert not (tmp_path / "v.mp4").exists()
 
 
-@pytest.mark.parametrize("fps", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("fps", [0, -1.0, 0.0004, float("nan")])
 def test_video_refuses_a_wrong_rate(tmp_path, fps):
     with pytest.raises(ValueError, match="fps: expected"):
         write_video(tmp_path / "v.mp4", [GREY], fps)
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 3), (48, 1, 3)])
+def test_video_refuses_frames_of_one_row_or_column(tmp_path, shape):
+    with pytest.raises(ValueError, match=f"expected at least 2 x 2 pixels, got {shape[0]} x {shape[1]}"):
+        write_video(tmp_path / "v.mp4", [np.zeros(shape, np.uint8)], 10.0)
 
 
 def test_video_refuses_frames_of_different_size(tmp_path):

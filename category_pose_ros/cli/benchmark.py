@@ -21,7 +21,14 @@ from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from category_pose_ros import Frame, ObjectEstimate, PoseEstimator, Tracker, TrackerConfig
-from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about, estimator_choice, estimator_options
+from category_pose_ros.cli.options import (
+    EXISTING_FILE,
+    NEW_FILE,
+    about,
+    estimator_choice,
+    estimator_options,
+    make_folder,
+)
 from category_pose_ros.data.bags import EXAMPLE_BAG, BagFrames
 from category_pose_ros.estimation.belief import Belief, Search, Sighting
 from category_pose_ros.estimation.solver import SolverConfig, Term, fastest_minimise
@@ -103,6 +110,8 @@ def benchmark(
     chosen = estimator_choice(**choice)
     estimator = chosen.load()
     known = _ratios(baseline) if baseline else {}
+    if output:
+        make_folder(output.parent)
     cases = {**_cases(estimator, objects, sizes), **_solver_cases(torch.device(estimator.device))}
     timings = time_in_turn(cases, _YARDSTICK, rounds, time.process_time if cpu_time else time.perf_counter)
     click.echo(_table(timings, known))

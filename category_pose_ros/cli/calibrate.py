@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from category_pose_ros.cli.answers import judged_answers
-from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about
+from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about, make_folder
 from category_pose_ros.data.annotations import AnnotatedFrame
 from category_pose_ros.data.datasets import open_dataset
 from category_pose_ros.estimation.detection import DetectionConfig, pyramid
@@ -44,6 +44,7 @@ def calibrate(model: Path, datasets: Sequence[Path], output: Path, keep_scores: 
     as for `evaluate`, folders of images without any object among them; none of them should be evaluated on
     afterwards. What has depth is judged with and without it. Prints by score how many answers were right.
     """
+    make_folder(output.parent)
     with about("MODEL"):
         loaded = load_model(model)
     with about("DATASETS"):

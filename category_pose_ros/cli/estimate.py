@@ -15,7 +15,14 @@ import torch
 from PIL import Image
 
 from category_pose_ros import Camera, Frame, ObjectEstimate, Region
-from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about, estimator_choice, estimator_options
+from category_pose_ros.cli.options import (
+    EXISTING_FILE,
+    NEW_FILE,
+    about,
+    estimator_choice,
+    estimator_options,
+    make_folder,
+)
 from category_pose_ros.data.images import read_depth, read_mask, read_rgb
 from category_pose_ros.estimation.estimator import DEFAULT_ENCODER
 from category_pose_ros.models.pose_encoder import load_encoder, nearest_prototype
@@ -62,7 +69,12 @@ def estimate(
     **choice: Any,
 ) -> None:
     """Estimate the objects in IMAGE and print them."""
-    frame = _read_frame(image, camera)
+    for argument, path in (("--json", json_path), ("--overlay", overlay), ("--rendering", rendering)):
+        if path:
+            make_folder(path.parent, argument)
+            if argument != "--json" and path.suffix.lower() not in Image.registered_extensions():
+                raise click.BadParameter(f"expected the name of an image file, got {path}", param_hint=argument)
+    frame = _read_frame(image, camera, upright=not depth and not mask)
     if not math.isfinite(depth_scale):
         raise click.BadParameter(f"expected a finite number, got {depth_scale}", param_hint="--depth-scale")
     if depth:
@@ -103,9 +115,9 @@ def as_json(objects: Sequence[ObjectEstimate]) -> dict[str, Any]:
     }
 
 
-def _read_frame(image: Path, intrinsics: tuple[float, ...]) -> Frame:
+def _read_frame(image: Path, intrinsics: tuple[float, ...], upright: bool) -> Frame:
     with about("IMAGE"):
-        rgb = read_rgb(image)
+        rgb = read_rgb(image, upright)
     height, width = rgb.shape[:2]
     fx, fy, cx, cy = intrinsics
     with about("--camera"):

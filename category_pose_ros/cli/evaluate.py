@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,8 @@ def evaluate(
     others = _variants(vary, choice)
     with about("DATASET"):
         scene = _Thinned(open_dataset(dataset, layout), every, with_depth)
+        if damage and all(item.frame.depth is None for item in scene):
+            raise ValueError("expected depth for --damage, found none")
     if output:
         make_folder(output)
     estimator = chosen.load()
@@ -102,7 +104,8 @@ def evaluate(
         frames = _shown(scene, label)
         if masks:
             frames = with_masks(frames)
-        return run_evaluation(estimator.estimate, without_depth(frames) if no_depth else frames, chosen.categories)
+        with about("DATASET"):
+            return run_evaluation(estimator.estimate, without_depth(frames) if no_depth else frames, chosen.categories)
 
     evaluation = run(estimator, dataset.name)
     summary = summarise(evaluation)
@@ -139,6 +142,9 @@ class _Thinned(Sequence[AnnotatedFrame]):
 
     def __getitem__(self, index: Any) -> Any:
         return self._frames[self._chosen[index]]
+
+    def __iter__(self) -> Iterator[AnnotatedFrame]:
+        return (self._frames[number] for number in self._chosen)
 
 
 def _shown(scene: Sequence[AnnotatedFrame], label: str) -> Iterable[AnnotatedFrame]:

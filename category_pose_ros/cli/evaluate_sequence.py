@@ -89,7 +89,8 @@ def evaluate_sequence(
         summary = track(frames(dataset.name), shown if output else None)
     click.echo(sequence_text({"as it is": summary}))
     click.echo("\n" + calibration_text(summary))
-    disturbed = {item.name: track(item.apply(frames(item.name))) for item in (DISTURBANCES if damage else ())}
+    with about("DATASET"):
+        disturbed = {item.name: track(item.apply(frames(item.name))) for item in (DISTURBANCES if damage else ())}
     if damage:
         click.echo("\n" + sequence_text({"as it is": summary, **disturbed}))
     click.echo(LEGEND)

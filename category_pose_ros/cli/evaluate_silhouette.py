@@ -11,7 +11,7 @@ import click
 import torch
 from tqdm import tqdm
 
-from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about
+from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about, make_folder
 from category_pose_ros.cli.settings import override
 from category_pose_ros.config import from_dict
 from category_pose_ros.estimation.estimator import DEFAULT_ENCODER
@@ -64,6 +64,8 @@ def evaluate_silhouette(
     """
     if plot and not resolutions:
         raise click.UsageError("--plot: expected together with --resolutions")
+    if plot:
+        make_folder(plot.parent, "--plot")
     model = load_encoder(encoder)
     trained = from_dict(EncoderTrainConfig, model.training["settings"])
     if category not in trained.categories:

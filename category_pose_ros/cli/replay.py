@@ -19,6 +19,7 @@ from category_pose_ros.visualization.overlay import draw_overlay
 from category_pose_ros.visualization.video import write_video
 
 _FALLBACK_FPS = 10.0  # of a bag with a single image, which has no rate
+_MINIMUM_FPS = 0.1
 _MAXIMUM_FPS = 120.0  # of a bag whose stamps are no times
 
 
@@ -38,7 +39,7 @@ def replay(bag: Path, image_topic: str | None, camera_info_topic: str | None, ou
         output.mkdir(parents=True, exist_ok=True)
     with PosesWriter(output / "poses.csv") as poses:
         overlays = _track(tracker, tqdm(frames, unit="frame", desc=bag.name, disable=None), poses)
-        fps = min(frames.rate_hz or _FALLBACK_FPS, _MAXIMUM_FPS)
+        fps = min(max(frames.rate_hz or _FALLBACK_FPS, _MINIMUM_FPS), _MAXIMUM_FPS)
         count = write_video(output / "overlay.mp4", overlays, fps)
     if not count:
         raise click.BadParameter(f"expected images on {frames.image_topic}, found none", param_hint="BAG")

@@ -10,7 +10,7 @@ import click
 import torch
 
 from category_pose_ros.cli.answers import judged_answers
-from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about
+from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about, make_folder
 from category_pose_ros.cli.settings import override
 from category_pose_ros.data.datasets import open_dataset
 from category_pose_ros.estimation.neural_mesh import NeuralMeshConfig, NeuralMeshMethod
@@ -31,6 +31,7 @@ def train_judge(model: Path, datasets: Sequence[Path], output: Path, overrides: 
     DATASETS are as for `calibrate`, but others: what the judge has seen it knows better than what is new.
     """
     config = override(JudgeTrainConfig(), overrides)
+    make_folder(output.parent)
     with about("MODEL"):
         loaded = load_model(model)
     with about("DATASETS"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from category_pose_ros.geometry import SE3, Symmetry
 from category_pose_ros.geometry.symmetry import symmetry_of
@@ -37,6 +38,17 @@ class GroundTruthObject:
     track_id: int | None = None
     symmetry: Symmetry | None = None
     mask: npt.NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        rotation, translation = self.camera_from_object.rotation, self.camera_from_object.translation
+        if not (rotation.isfinite().all() and translation.isfinite().all() and translation.any()):
+            raise ValueError("camera_from_object: expected a finite pose away from the camera's centre")
+        if not torch.linalg.det(rotation) > 0:
+            raise ValueError("camera_from_object: expected a rotation, got a mirrored one")
+        if self.size_m.shape != (3,) or not (np.isfinite(self.size_m) & (self.size_m > 0)).all():
+            raise ValueError(f"size_m: expected three positive lengths, got {self.size_m.tolist()}")
+        if self.visible_fraction is not None and not 0 <= self.visible_fraction <= 1:
+            raise ValueError(f"visible_fraction: expected a share from 0 to 1, got {self.visible_fraction}")
 
     @property
     def seen_symmetry(self) -> Symmetry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from category_pose_ros.records import SECOND_NS, Frame
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
+_RATE_MESSAGES = 100  # that a rate is taken from
 EXAMPLE_BAG = Path(__file__).parent.parent / "example" / "demo"  # the one that comes with the package
 
 
@@ -27,7 +29,7 @@ class BagFrames:
 
     Attributes:
         image_topic, camera_info_topic: the topics that are read.
-        rate_hz: mean rate of the images over the bag; 0 where there are fewer than two.
+        rate_hz: mean rate of the first images, by when they were recorded; 0 where there are fewer than two.
     """
 
     def __init__(self, path: Path, image_topic: str | None = None, camera_info_topic: str | None = None) -> None:
@@ -53,7 +55,7 @@ class BagFrames:
                 camera_info_topic = expected_info
             self.camera_info_topic = _choose("camera_info", path, infos, camera_info_topic)
             self._count = reader.topics[self.image_topic].msgcount
-            self.rate_hz = (self._count - 1) * SECOND_NS / reader.duration if self._count > 1 else 0.0
+            self.rate_hz = _rate_hz(reader, path, self.image_topic)
 
     def __len__(self) -> int:
         return self._count
@@ -107,6 +109,15 @@ def _messages(path: Path, topics: Sequence[str]) -> Iterator[tuple[str, int, Any
                 connection, log_time_ns, data = record
                 message = reader.deserialize(data, connection.msgtype)
             yield connection.topic, log_time_ns, message
+
+
+def _rate_hz(reader: AnyReader, path: Path, topic: str) -> float:
+    """Of the first messages of a topic: others may have been recorded before, between and long after them."""
+    with _told_as_damage(path):
+        stream = reader.messages([connection for connection in reader.connections if connection.topic == topic])
+        times_ns = [log_time_ns for _, log_time_ns, _ in islice(stream, _RATE_MESSAGES)]
+    elapsed_ns = times_ns[-1] - times_ns[0] if times_ns else 0
+    return (len(times_ns) - 1) * SECOND_NS / elapsed_ns if elapsed_ns > 0 else 0.0
 
 
 @contextmanager

@@ -155,19 +155,14 @@ def _pose(entry: Mapping[str, Any], name: str) -> SE3:
 
 
 def _ground_truth_object(entry: Mapping[str, Any], info: Mapping[str, Any]) -> GroundTruthObject:
-    size_m = _array(entry, "size_m", (3,))
-    if (size_m <= 0).any():
-        raise ValueError(f"size_m: expected positive metres, got {entry['size_m']}")
     visible, track_id = info.get("visib_fract"), entry.get("track_id")
-    if visible is not None and not 0 <= float(visible) <= 1:
-        raise ValueError(f"visib_fract: expected a share from 0 to 1, got {visible}")
     if not isinstance(entry.get("ignore", False), bool):
         raise ValueError(f"ignore: expected true or false, got {entry['ignore']!r}")
     symmetry = entry.get("symmetry")
     return GroundTruthObject(
         category=str(entry["category"]),
         camera_from_object=_pose(entry, "m2c"),
-        size_m=size_m,
+        size_m=_array(entry, "size_m", (3,)),
         ignore=entry.get("ignore", False),
         visible_fraction=None if visible is None else float(visible),
         track_id=None if track_id is None else int(track_id),

@@ -27,8 +27,10 @@ def write_scene(path: Path, frames: Iterable[AnnotatedFrame], image_suffix: str 
         How many frames were written.
 
     Raises:
-        ValueError: a frame has lens distortion, which the format cannot hold.
+        ValueError: there is a scene already; a frame has lens distortion, which the format cannot hold.
     """
+    if (path / "scene_gt.json").exists():
+        raise ValueError(f"{path}: there is a scene already")
     cameras: dict[str, Any] = {}
     ground_truth: dict[str, Any] = {}
     info: dict[str, Any] = {}

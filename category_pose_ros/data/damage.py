@@ -219,6 +219,9 @@ def _covered(item: AnnotatedFrame, share: float, number: int) -> AnnotatedFrame:
     rgb, depth = frame.rgb.copy(), None if frame.depth is None else frame.depth.copy()
     objects: list[GroundTruthObject] = []
     for thing in item.objects:
+        if thing.camera_from_object.translation[2] <= 0.5 * np.linalg.norm(thing.size_m):  # not all of it in front
+            objects.append(thing)
+            continue
         left, top, right, bottom = box_window(thing.camera_from_object, torch.from_numpy(thing.size_m), frame.camera)
         window = np.s_[top:bottom, left : left + round(share * (right - left))]
         if rgb[window].size:

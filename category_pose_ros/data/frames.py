@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from category_pose_ros.data.annotations import AnnotatedFrame
@@ -24,7 +24,7 @@ class FrameList(Sequence[AnnotatedFrame]):
         """The frame of a name.
 
         Raises:
-            ValueError: a file is missing or damaged; the message names it.
+            ValueError: a file is missing or damaged.
         """
 
     def __len__(self) -> int:
@@ -32,5 +32,15 @@ class FrameList(Sequence[AnnotatedFrame]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self.load(name) for name in self.names[index]]
-        return self.load(self.names[index])
+            return [self._named(name) for name in self.names[index]]
+        return self._named(self.names[index])
+
+    def __iter__(self) -> Iterator[AnnotatedFrame]:
+        # The sequence's own would take an IndexError of a damaged file for the end.
+        return map(self._named, self.names)
+
+    def _named(self, name: str) -> AnnotatedFrame:
+        try:
+            return self.load(name)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error

@@ -11,19 +11,22 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 
-def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """An image file as (H, W, 3) uint8, upright as its EXIF orientation says.
+def read_rgb(path: Path, upright: bool = False) -> npt.NDArray[np.uint8]:
+    """An image file as (H, W, 3) uint8.
+
+    Args:
+        upright: turned as its EXIF orientation says, instead of as it is stored, which annotations speak of.
 
     Raises:
         ValueError: missing, damaged or not an image of 8 or 16 bits per channel; the message names the file.
     """
 
-    def upright(image: Image.Image) -> Image.Image:
-        turned = ImageOps.exif_transpose(image)
+    def prepared(image: Image.Image) -> Image.Image:
+        turned = ImageOps.exif_transpose(image) if upright else image
         # Pillow's own conversion of grey of more than 8 bits cuts off at 255.
         return turned if turned.mode[0] in "IF" else turned.convert("RGB")
 
-    pixels = _values(path, upright)
+    pixels = _values(path, prepared)
     if pixels.ndim == 2:
         if pixels.dtype.kind == "f" or not _fits_16_bits(pixels):
             raise ValueError(f"{path}: expected 8 or 16 bits per channel, got {pixels.dtype}")

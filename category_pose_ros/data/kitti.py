@@ -87,10 +87,13 @@ def _projection(path: Path) -> Array:
     """Projection matrix (3, 4) of the left colour camera."""
     for line in _lines(path):
         if line.startswith("P2:"):
-            numbers = np.array(line.split()[1:], dtype=np.float64)
-            if numbers.size == 12 and np.isfinite(numbers).all():
+            try:
+                numbers = np.array(line.split()[1:], dtype=np.float64)
+            except ValueError:
+                break
+            if numbers.size == 12 and np.isfinite(numbers).all() and min(numbers[0], numbers[5]) > 0:
                 return numbers.reshape(3, 4)
-    raise ValueError(f"{path}: damaged: expected a line P2: with 12 numbers")
+    raise ValueError(f"{path}: damaged: expected a line P2: with 12 numbers, focal lengths above 0 among them")
 
 
 def _object(words: list[str], camera: Camera, camera_from_rectified: Array) -> GroundTruthObject | None:

@@ -71,7 +71,7 @@ class NocsScenes(FrameList):
             handles = truth.get("handle_visibility", truth.get("gt_handle_visibility", np.ones(len(poses))))
             rows = zip(poses, models, handles, strict=True)
             objects = [_object(*row) for row in rows if row[0][2, 3] > 0]  # where the fit failed it is the identity
-        except (KeyError, TypeError, ValueError) as error:
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: damaged, or it does not match {name}: {error}") from error
         return AnnotatedFrame(Frame(rgb, camera, self._depth(name)), tuple(objects), name)
 

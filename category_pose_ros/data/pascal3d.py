@@ -47,7 +47,7 @@ class Pascal3d(FrameList):
     """The annotated images, category by category, unoccluded or of all levels of occlusion.
 
     Raises:
-        ValueError: a folder or list is missing.
+        ValueError: there is no list or folder of images of any category that we know.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,23 +83,23 @@ class Pascal3d(FrameList):
         category, _, level = folder.partition("FGL")
         if level:
             rgb = read_rgb(self._path / "images" / f"{name}.JPEG")
-            visible = _visible_fraction(self._path / "annotations" / f"{name}.npz")
+            visible = _visible_fraction(self._path / "annotations" / f"{name}.npz", int(level[0]))
         else:
-            rgb, visible = read_rgb(self._root / "Images" / f"{category}_imagenet" / f"{stem}.JPEG"), 1.0
+            rgb, visible = read_rgb(self._root / "Images" / f"{category}_imagenet" / f"{stem}.JPEG"), None
         height, width = rgb.shape[:2]
         camera = Camera(FOCAL_PX, FOCAL_PX, (width - 1) / 2, (height - 1) / 2, width, height)
         path = self._root / "Annotations" / f"{category}_imagenet" / f"{stem}.mat"
+        record = _record(path)
         try:
-            record = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False)["record"]
             items = [item for item in np.atleast_1d(record.objects) if getattr(item, "class") == category]
             objects = [self._object(item, category, camera, visible) for item in items if _has_pose(item)]
-        except FileNotFoundError as error:
-            raise ValueError(f"{path}: missing") from error
-        except (AttributeError, KeyError, TypeError, ValueError, NotImplementedError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from error
         return AnnotatedFrame(Frame(rgb, camera), tuple(objects), name)
 
-    def _object(self, item: Any, category: str, camera: Camera, visible: float) -> GroundTruthObject:
+    def _object(self, item: Any, category: str, camera: Camera, visible: float | None) -> GroundTruthObject:
+        if visible is None and not np.any(getattr(item, "occluded", 0)):  # where it is, nobody says by how much
+            visible = 1.0
         low, high = _bounds(self._root / "CAD" / category / f"{int(item.cad_index):02d}.off")
         metres = TYPICAL_LENGTH_M[category] / float((high - low).max())
         camera_from_cad = _camera_from_cad(item.viewpoint, camera)
@@ -122,12 +122,23 @@ def _release(path: Path) -> Path:
     raise ValueError(f"{path}: expected PASCAL3D+_release1.1 beside it, which has the poses; found none")
 
 
-def _visible_fraction(path: Path) -> float:
-    """Share of the object's pixels that no occluder covers."""
+def _record(path: Path) -> Any:
+    """What an annotation file of MATLAB holds."""
+    try:
+        return scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False)["record"]
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: missing") from error
+    except Exception as error:  # SciPy has errors of its own that are nothing more than exceptions
+        raise ValueError(f"{path}: damaged: {error}") from error
+
+
+def _visible_fraction(path: Path, level: int) -> float:
+    """Share of the object's pixels that no occluder covers, within what its level says: 20 to 40 %, and so on."""
     try:
         with np.load(path, allow_pickle=False) as file:
             mask, occluders = file["mask"] > _MASKED, file["occluder_mask"] > 0
-        return 1 - float((mask & occluders).sum() / mask.sum())
+        occluded = float((mask & occluders).sum() / mask.sum())
+        return 1 - min(max(occluded, 0.2 * level), 0.2 * level + 0.19)
     except FileNotFoundError as error:
         raise ValueError(f"{path}: missing") from error
     except Exception as error:  # a damaged archive raises anything
@@ -141,11 +152,13 @@ def _has_pose(item: Any) -> bool:
 
 def _camera_from_cad(viewpoint: Any, camera: Camera) -> SE3:
     azimuth, elevation, theta = (math.radians(getattr(viewpoint, name)) for name in ("azimuth", "elevation", "theta"))
-    distance = float(viewpoint.distance)
+    distance, focal_px = float(viewpoint.distance), float(viewpoint.focal) * float(viewpoint.viewport)
+    if not focal_px > 0:
+        raise ValueError(f"viewpoint: expected a positive focal length, got {focal_px}")
     turned = _turn(2, theta) @ _turn(0, elevation - math.pi / 2) @ _turn(2, -azimuth)
     # Pixels in MATLAB begin at 1.
     aside = torch.tensor([viewpoint.px - 1 - camera.cx, viewpoint.py - 1 - camera.cy, FOCAL_PX], dtype=torch.float64)
-    return SE3(_OURS_FROM_THEIRS @ turned, aside * (distance / (float(viewpoint.focal) * float(viewpoint.viewport))))
+    return SE3(_OURS_FROM_THEIRS @ turned, aside * (distance / focal_px))
 
 
 def _turn(axis: int, angle: float) -> torch.Tensor:

@@ -33,7 +33,7 @@ class EmptyPhotographs(FrameList):
         return bool(_image_names(path))
 
     def load(self, name: str) -> AnnotatedFrame:
-        rgb = read_rgb(self._folder / name)
+        rgb = read_rgb(self._folder / name, upright=True)
         height, width = rgb.shape[:2]
         focal = max(height, width) / (2 * math.tan(math.radians(FIELD_OF_VIEW_DEG / 2)))
         camera = Camera(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)

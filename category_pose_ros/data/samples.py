@@ -22,6 +22,7 @@ from category_pose_ros.data.procedural.views import backdrop, cut_off, degrade, 
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.box import enter_box
 from category_pose_ros.geometry.rotations import line_of_sight
+from category_pose_ros.records import STRIDE_PX
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,6 @@ class SampleConfig:
     """What the training crops look like."""
 
     size_px: int = setting(128, "Side of the square crops, in pixels.", minimum=64, maximum=640)
-    stride_px: int = setting(8, "Pixels per cell of the feature map.", minimum=1, maximum=32)
     smallest_px: float = setting(46.0, "Least apparent diagonal of the object aimed at.", minimum=8.0)
     largest_px: float = setting(118.0, "Greatest apparent diagonal of the object aimed at.", minimum=8.0)
     on_table: float = setting(0.85, "Share of scenes whose objects rest on a table.", minimum=0.0, maximum=1.0)
@@ -49,6 +49,8 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        if self.size_px % 32:
+            raise ValueError(f"size_px: expected a multiple of 32, got {self.size_px}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +118,7 @@ class SceneSamples(Dataset[Samples]):
 
     def _nothing(self, rng: Rng) -> Samples:
         """A photograph without any object, so that what photographs are full of is known for clutter."""
-        size, cells = self._config.size_px, self._config.size_px // self._config.stride_px
+        size, cells = self._config.size_px, self._config.size_px // STRIDE_PX
         image = degrade(rng, self._source.patch(rng, size, size))
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         grid = (1, cells, cells)
@@ -170,7 +172,7 @@ class SceneSamples(Dataset[Samples]):
     def _targets(
         self, image: npt.NDArray[np.uint8], owner: npt.NDArray[np.int32], camera: Camera, view: SE3, scene: Scene
     ) -> Samples:
-        cells = self._config.size_px // self._config.stride_px
+        cells = self._config.size_px // STRIDE_PX
         cell_camera = camera.resized(cells, cells)
         # A cell belongs to what its centre sees.
         cell_owner = cv2.resize(owner, (cells, cells), interpolation=cv2.INTER_NEAREST_EXACT)

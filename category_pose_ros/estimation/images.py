@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from category_pose_ros.geometry import Camera
-from category_pose_ros.models.backbone import STRIDE_PX
-from category_pose_ros.records import OUTSIDE, Frame
+from category_pose_ros.records import OUTSIDE, STRIDE_PX, Frame
 
 Image = npt.NDArray[np.uint8]
 Depth = npt.NDArray[np.float32]

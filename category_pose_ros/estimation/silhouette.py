@@ -30,6 +30,7 @@ from category_pose_ros.models.pose_encoder import (
     EncoderConfig,
     EncoderModel,
     Encoding,
+    PoseEncoder,
     Prototype,
     crop_around,
     nearest_prototype,
@@ -53,7 +54,7 @@ class SilhouetteConfig:
     """The silhouette method."""
 
     refine: str = setting("pose", "What the steps through the renderer move.", choices=REFINEMENTS)
-    steps: int = setting(6, "Steps through the renderer; the paper takes 30.", minimum=1, maximum=1000)
+    steps: int = setting(6, "Steps through the renderer; the paper takes 30.", minimum=2, maximum=1000)
     follow_steps: int = setting(6, "Steps per frame for an object that is tracked.", minimum=1, maximum=200)
     resolution_px: int = setting(32, "Side of the crop in which silhouettes are compared.", minimum=8, maximum=1024)
     encoder_deviation_deg: float = setting(
@@ -185,18 +186,18 @@ def fit_masks(
     """
     if not views:
         return []
-    known = list(zip(views, categories, strict=True))
-    models = [_tuned(model, *item, config) if config.refine == "encoder" else model for item in known]
-    guesses = [_guess(chosen, *item) for chosen, item in zip(models, known, strict=True)]
+    guesses = [_guess(model, *item, config) for item in zip(views, categories, strict=True)]
     if config.refine == "pose":
         return _refined(guesses, views, config)
     return _fits(_Pairs([item.prototype for item in guesses], views), State.cat([item.pose for item in guesses]))
 
 
 @torch.no_grad()
-def _guess(model: EncoderModel, view: View, category: str | None) -> _Guess:
+def _guess(model: EncoderModel, view: View, category: str | None, config: SilhouetteConfig) -> _Guess:
     encoding = model.encoder(view.seen.unsqueeze(0))
     number = _likeliest(model, encoding, category)
+    if config.refine == "encoder":  # to this instance, so the answer is of this one too
+        encoding = _tuned(model, view, number, config)(view.seen.unsqueeze(0))
     prototype = model.prototypes[number]
     pose = poses(encoding, model.prototypes, view.seen_camera, torch.tensor([number]))
     other = SE3(turned(pose.rotation, view.seen_camera), pose.translation)
@@ -340,13 +341,11 @@ class SilhouetteMethod:
         return nearest_prototype(self._model.prototypes, belief.category, belief.size_m.float())
 
 
-def _tuned(model: EncoderModel, view: View, category: str | None, config: SilhouetteConfig) -> EncoderModel:
-    """The model with its encoder's weights moved so that the rendered silhouette fits, the paper's way."""
+def _tuned(model: EncoderModel, view: View, number: int, config: SilhouetteConfig) -> PoseEncoder:
+    """The encoder with weights moved so that the silhouette of an instance fits, the paper's way."""
     encoder = copy.deepcopy(model.encoder)
     optimiser = torch.optim.Adam(encoder.parameters(), lr=config.encoder_rate)
     seen = view.seen.unsqueeze(0)
-    with torch.no_grad():
-        number = _likeliest(model, encoder(seen), category)
     prototype = model.prototypes[number]
     surface = prototype.surface.scaled(prototype.size_m)
     for _ in range(config.steps):
@@ -367,7 +366,7 @@ def _tuned(model: EncoderModel, view: View, category: str | None, config: Silhou
             optimiser.zero_grad()
             loss.backward()
         optimiser.step()
-    return EncoderModel(encoder, model.prototypes, model.config, model.training)
+    return encoder
 
 
 def _likeliest(model: EncoderModel, encoding: Encoding, category: str | None) -> int:

@@ -15,8 +15,8 @@ from category_pose_ros.records import ObjectEstimate
 
 Array = npt.NDArray[np.float64]
 
-ONE_SIGMA, TWO_SIGMA = 0.6827, 0.9545
-"""Probability within one and two standard deviations of a normal variable."""
+INNER, OUTER = 0.68, 0.95
+"""Probabilities of the two ellipsoids in which errors are counted."""
 
 GROUPS = ("line of sight", "lateral", "rotation", "pose")
 
@@ -121,8 +121,8 @@ def _calibrate(errors: Sequence[NormalisedError]) -> Calibration:
         count=len(errors),
         mean=float(np.mean(squared / freedom)),
         median=float(np.median(squared / _bound(0.5, freedom))),
-        inside_one=float(np.mean(squared <= _bound(ONE_SIGMA, freedom))),
-        inside_two=float(np.mean(squared <= _bound(TWO_SIGMA, freedom))),
+        inside_one=float(np.mean(squared <= _bound(INNER, freedom))),
+        inside_two=float(np.mean(squared <= _bound(OUTER, freedom))),
     )
 
 

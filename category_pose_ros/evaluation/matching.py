@@ -46,22 +46,23 @@ def match(camera: Camera, estimates: Sequence[ObjectEstimate], objects: Sequence
     """Assign estimates to objects of the same category, one to one, with the largest total overlap.
 
     The overlap is the IoU of the boxes around the projections of the oriented 3D boxes, cut at the
-    image's border; pairs below MATCH_IOU are not made. Objects to be ignored take part, and an
-    estimate assigned to one, or left over but overlapping one, is neither a hit nor a false alarm.
+    image's border; pairs below MATCH_IOU are not made. Objects to be ignored are asked about what is
+    left alone, as in KITTI and COCO: an estimate that overlaps one is neither a hit nor a false alarm.
     """
     overlap = _overlap(camera, estimates, objects)
     overlap[overlap < MATCH_IOU] = 0.0
-    rows, columns = linear_sum_assignment(-overlap)
-    assigned = [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if overlap[row, column] > 0]
-    pairs = tuple(pair for pair in assigned if not objects[pair[1]].ignore)
-    found = {column for _, column in pairs}
-    ignored = [column for column, item in enumerate(objects) if item.ignore]
+    counted = np.array([number for number, item in enumerate(objects) if not item.ignore], dtype=np.intp)
+    ignored = [number for number, item in enumerate(objects) if item.ignore]
+    rows, columns = linear_sum_assignment(-overlap[:, counted])
+    pairs = tuple(
+        (int(row), int(column)) for row, column in zip(rows, counted[columns], strict=True) if overlap[row, column] > 0
+    )
+    taken, found = ({pair[side] for pair in pairs} for side in (0, 1))
     forgiven = {row for row in range(len(estimates)) if (overlap[row, ignored] > 0).any()}
-    taken = {row for row, _ in assigned}
     return Matching(
         pairs=pairs,
-        missed=tuple(i for i, item in enumerate(objects) if not item.ignore and i not in found),
-        false_alarms=tuple(i for i in range(len(estimates)) if i not in taken and i not in forgiven),
+        missed=tuple(int(column) for column in counted if column not in found),
+        false_alarms=tuple(row for row in range(len(estimates)) if row not in taken | forgiven),
     )
 
 

@@ -93,8 +93,8 @@ def intersection_over_union(
 def average_precision(scores: Array, positive: npt.NDArray[np.bool_], objects: int) -> float:
     """Area under the precision-recall curve, each precision raised to the best at a higher recall.
 
-    The all-points rule of PASCAL VOC since 2010, which the NOCS evaluation uses as well. Equal
-    scores keep their order.
+    The all-points rule of PASCAL VOC since 2010, which the NOCS evaluation uses as well. Predictions
+    of equal score are taken together, so that their order does not matter.
 
     Args:
         scores: (P,) of all predictions.
@@ -106,10 +106,11 @@ def average_precision(scores: Array, positive: npt.NDArray[np.bool_], objects: i
     """
     if objects == 0:
         return float("nan")
-    hits = positive[np.argsort(-scores, kind="stable")]
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(envelope[hits].sum() / objects)
+    order = np.argsort(-scores)
+    last = np.append(np.diff(scores[order]) != 0, True)[: len(order)]  # of each group of equal scores
+    hits, predicted = np.cumsum(positive[order])[last], np.flatnonzero(last) + 1
+    envelope = np.maximum.accumulate((hits / predicted)[::-1])[::-1]
+    return float((envelope * np.diff(hits, prepend=0)).sum() / objects)
 
 
 def area_under_curve(values: Array) -> float:

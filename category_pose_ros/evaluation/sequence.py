@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.evaluation.calibration import (
-    ONE_SIGMA,
-    TWO_SIGMA,
+    INNER,
+    OUTER,
     Calibration,
     NormalisedError,
     calibrate,
@@ -149,10 +149,10 @@ def _compare(
 def _moment(truth: GroundTruthObject, track: Track | None, claimed: bool) -> ObjectMoment:
     gone = truth.visible_fraction is not None and truth.visible_fraction <= HIDDEN
     if track is None:
-        return ObjectMoment(not truth.ignore, gone, claimed=claimed)
+        return ObjectMoment(not truth.ignore and not gone, gone, claimed=claimed)
     errors = pose_errors(track.estimate, truth)
     return ObjectMoment(
-        counts=not truth.ignore,
+        counts=not truth.ignore and not gone,
         gone=gone,
         track_id=track.track_id,
         errors=errors,
@@ -262,7 +262,8 @@ def _recoveries(moments: Sequence[ObjectMoment]) -> list[float]:
     """Frames from each return to the next right track; what never got one again is as long as the rest."""
     found: list[float] = []
     for k in range(1, len(moments)):
-        if moments[k].counts and any(moment.gone for moment in moments[:k]) and not moments[k - 1].counts:
+        away = itertools.takewhile(lambda moment: not moment.counts, reversed(moments[:k]))
+        if moments[k].counts and any(moment.gone for moment in away):
             rest = moments[k:]
             found.append(float(next((n for n, moment in enumerate(rest) if moment.is_right), len(rest))))
     return found
@@ -318,7 +319,7 @@ def _cells(summary: SequenceSummary) -> list[str]:
 
 def calibration_text(summary: SequenceSummary) -> str:
     """How well the covariances hold, per group of variables, with and without false claims."""
-    rows = [["covariance of", "tracks", "NEES/dof", "median", f"in {ONE_SIGMA:.0%}", f"in {TWO_SIGMA:.0%}"]]
+    rows = [["covariance of", "tracks", "NEES/dof", "median", f"in {INNER:.0%}", f"in {OUTER:.0%}"]]
     for suffix, groups in (("", summary.calibration), (", right tracks", summary.calibration_of_right)):
         for name, item in groups.items():
             shares = (f"{item.inside_one:.0%}", f"{item.inside_two:.0%}")

@@ -12,7 +12,7 @@ from category_pose_ros.geometry.se3 import SE3
 
 
 def box_window(camera_from_object: SE3, size_m: Tensor, camera: Camera) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom in pixels of a box as it appears, within the image.
+    """The pixels of a box as it appears, within the image: first column and row, and those after the last.
 
     Args:
         camera_from_object: pose of the box's centre, batch shape ().
@@ -21,7 +21,8 @@ def box_window(camera_from_object: SE3, size_m: Tensor, camera: Camera) -> tuple
     corners = torch.from_numpy(box_corners(size_m.numpy()))
     pixels = camera.project(camera_from_object.to(torch.float64) @ corners).numpy()
     limit = (camera.width, camera.height)
-    low, high = (np.clip(np.rint(edge), 0, limit).astype(int) for edge in (pixels.min(0), pixels.max(0)))
+    # The border between two pixels lies half a pixel beyond the centre of the first.
+    low, high = (np.clip(np.rint(edge + 0.5), 0, limit).astype(int) for edge in (pixels.min(0), pixels.max(0)))
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 

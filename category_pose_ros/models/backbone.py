@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from category_pose_ros.config import setting, validate
 from category_pose_ros.records import OUTSIDE
 
-STRIDE_PX = 8
-
 
 @dataclass(frozen=True)
 class BackboneConfig:
@@ -29,6 +27,7 @@ class BackboneConfig:
     width: int = setting(48, "Channels at stride 4; deeper stages have 2, 4 and 5 times as many.", minimum=8)
     pyramid: int = setting(96, "Channels of the feature pyramid.", minimum=8)
     feature: int = setting(48, "Length of a feature vector.", minimum=4)
+    extra: int = setting(0, "Residual blocks beyond two in each of the stages of stride 16 and 32.", minimum=0)
 
     def __post_init__(self) -> None:
         validate(self)
@@ -84,15 +83,29 @@ class Backbone(nn.Module):
         self.config = config
         widths = [config.width * factor for factor in (1, 2, 4, 5)]
         self.stem = _convolution(3, 32, stride=2)
+        further = (1, 1, 1 + config.extra, 1 + config.extra)
         self.stages = nn.ModuleList(
-            nn.Sequential(_Block(before, after, stride=2), _Block(after, after))
-            for before, after in zip([32, *widths], widths, strict=False)
+            nn.Sequential(_Block(before, after, stride=2), *(_Block(after, after) for _ in range(count)))
+            for before, after, count in zip([32, *widths[:-1]], widths, further, strict=True)
         )
         self.laterals = nn.ModuleList(nn.Conv2d(width, config.pyramid, 1) for width in widths[1:])
         self.merges = nn.ModuleList(_convolution(config.pyramid, config.pyramid) for _ in range(2))
         self.neck = _convolution(config.pyramid, config.pyramid)
         self.feature_head = nn.Conv2d(config.pyramid, config.feature, 1)
         self.vote_head = nn.Conv2d(config.pyramid, 12, 1)
+
+    def take_over(self, other: Backbone) -> None:
+        """Answer as another network does: with its weights, and extra blocks that it lacks being the identity.
+
+        Raises:
+            ValueError: it differs in more than having fewer extra blocks.
+        """
+        if replace(other.config, extra=self.config.extra) != self.config or other.config.extra > self.config.extra:
+            raise ValueError(f"initial: expected a network of {self.config}, got {other.config}")
+        missing, _ = self.load_state_dict(other.state_dict(), strict=False)
+        for name in missing:
+            if name.endswith("second.1.weight"):
+                nn.init.zeros_(self.get_parameter(name))  # no residual; what comes in is positive already
 
     def forward(self, image: Tensor) -> FeatureMap:
         """Args: image (B, 3, H, W) uint8 RGB."""

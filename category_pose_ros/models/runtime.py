@@ -18,9 +18,10 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from category_pose_ros.models.backbone import STRIDE_PX, Backbone, FeatureMap, folded
+from category_pose_ros.models.backbone import Backbone, FeatureMap, folded
 from category_pose_ros.models.judge import Judge
 from category_pose_ros.models.quantization import Ranges, quantized
+from category_pose_ros.records import STRIDE_PX
 
 RUNTIMES = ("auto", "openvino", "pytorch")
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")

@@ -50,7 +50,8 @@ def signed_distance(homogeneous: Tensor, nearest: Nearest) -> Tensor:
     """Distance (B, H, W) in pixels from the outline, negative inside.
 
     The derivative of a distance is the motion of the nearest point along the normal, so the choice of
-    the point and the normal need none of their own. Where there is no outline in the image the
+    the point and the normal need none of their own; but for pixels whose nearest point is where the
+    border of the image cuts the outline, which are off. Where there is no outline in the image the
     distance is larger than the image, and constant.
 
     Args:

@@ -73,7 +73,9 @@ class Lighting:
         column = np.arctan2(y, x) * (width / (2 * np.pi)) + width / 2
         rows = np.minimum(row.astype(int), height - 1)
         columns = np.broadcast_to(column.astype(int) % width, rows.shape)
-        maps = [cv2.GaussianBlur(panorama, (0, 0), blur)[rows, columns].reshape(-1, 3) for blur in _ENVIRONMENT_BLUR]
+        around = np.concatenate([panorama, panorama, panorama], 1)  # its left and right border are one place
+        blurred = [cv2.GaussianBlur(around, (0, 0), blur)[:, width : 2 * width] for blur in _ENVIRONMENT_BLUR]
+        maps = [each[rows, columns].reshape(-1, 3) for each in blurred]
         return Lighting(np.stack(maps), directions, colours, softness)
 
     def look_up(self, directions: FloatArray, level: npt.NDArray[np.integer] | int) -> FloatArray:

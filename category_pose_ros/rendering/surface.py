@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-_WELD = 1e-5  # vertices nearer than this share of the mesh's diagonal are one
+_WELD = 1e-5  # side of the cells, as a share of the mesh's diagonal, of which all vertices are one
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ from category_pose_ros.visualization.palette import category_colour
 
 _NAMESPACES = ("box", "axes", "label")
 _ALPHA = (0.15, 0.55)  # of the box of an object that is hidden, and of one in full view
+_TEXT_HEIGHT, _LINE_WIDTH = (0.15, 0.03), (0.01, 0.004)  # as shares of the object's diagonal, and at least, in metres
 
 
 class MarkerBoard:
@@ -91,7 +92,7 @@ def _box(header: Header, track: Track, pose: Pose) -> Marker:
 def _axes(header: Header, track: Track, pose: Pose) -> Marker:
     """Red x, green y, blue z, each from the centre to the face of the box and half as far again."""
     marker = _marker(header, "axes", track, Marker.LINE_LIST, pose)
-    marker.scale.x = 0.004
+    marker.scale.x = _to_scale(_LINE_WIDTH, track)
     for axis, extent in enumerate(track.estimate.size_m):
         tip, channels = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
         tip[axis], channels[axis] = 0.75 * float(extent), 1.0
@@ -102,13 +103,20 @@ def _axes(header: Header, track: Track, pose: Pose) -> Marker:
 
 def _label(header: Header, track: Track, pose: Pose) -> Marker:
     """Above the object in the image: y of the camera points down."""
-    at = pose.position
-    above = Point(x=at.x, y=at.y - 0.6 * float(max(track.estimate.size_m)), z=at.z)
+    at, height = pose.position, _to_scale(_TEXT_HEIGHT, track)
+    half_extent = 0.5 * float(track.estimate.camera_from_object.rotation[1].abs().numpy() @ track.estimate.size_m)
+    above = Point(x=at.x, y=at.y - half_extent - height, z=at.z)
     marker = _marker(header, "label", track, Marker.TEXT_VIEW_FACING, Pose(position=above))
-    marker.scale.z = 0.03
+    marker.scale.z = height
     marker.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
     marker.text = f"{track.estimate.category} {track.track_id} {track.estimate.score:.2f}"
     return marker
+
+
+def _to_scale(share_and_least: tuple[float, float], track: Track) -> float:
+    """Metres, so that it can be read beside a mug and on a car far away."""
+    share, least_m = share_and_least
+    return max(least_m, share * float(np.linalg.norm(track.estimate.size_m)))
 
 
 def _vector(values: Iterable[float]) -> Vector3:

@@ -24,8 +24,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from category_pose_ros.config import section, setting, to_dict, validate
-from category_pose_ros.data.procedural.scenes import known_families
+from category_pose_ros.config import from_dict, section, setting, to_dict, validate
+from category_pose_ros.data.procedural.scenes import FAMILIES, known_families
 from category_pose_ros.data.procedural.surfaces import photographs_in
 from category_pose_ros.data.samples import SampleConfig, Samples, SceneSamples
 from category_pose_ros.models.backbone import Backbone, BackboneConfig
@@ -34,6 +34,7 @@ from category_pose_ros.models.neural_mesh import NeuralMeshes
 from category_pose_ros.models.runtime import device_for
 from category_pose_ros.training.losses import neural_mesh_loss
 from category_pose_ros.training.priors import category_info
+from category_pose_ros.training.schedule import learning_rate
 
 _LOG_FIELDS = (
     "step",
@@ -74,6 +75,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         validate(self)
         known_families(self.categories)
+        if len(set(self.categories)) < len(self.categories):
+            raise ValueError(f"categories: expected each name once, got {', '.join(self.categories)}")
+        for name in self.samples.emphasis:
+            if name not in FAMILIES:
+                raise ValueError(f"samples.emphasis: expected names among {', '.join(FAMILIES)}, got {name!r}")
 
 
 class _Model(nn.Module):
@@ -97,8 +103,8 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None, in
         Path of the finished model file.
 
     Raises:
-        ValueError: `initial` is no model file, or its network is of another size; the run in `output` is damaged, or
-            of other categories or another network; there are no photographs, or no CUDA.
+        ValueError: `initial` is no model file, or its network is of another size or deeper; the run in `output` is
+            damaged, or of other categories or another network; there are no photographs, or no CUDA.
     """
     device = device_for(config.device)
     if backgrounds is not None:
@@ -108,20 +114,23 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None, in
     output.mkdir(parents=True, exist_ok=True)
     model = _Model(config)
     if initial is not None:
-        _start_from(model, load_model(initial))
+        known = load_model(initial)
+        model.backbone.take_over(known.backbone)
+        model.meshes.take_over(known.meshes)
     model = model.to(device)
     average = AveragedModel(model, multi_avg_fn=_moving_average(config.average_decay), use_buffers=True)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, seconds, stages = _resume(output, config, model, average, optimiser)
     started = time.monotonic() - seconds
-    if not stages or stages[-1]["settings"] != to_dict(config):
-        stages.append({"from_step": step, "photographs": backgrounds is not None, "settings": to_dict(config)})
+    stage = {"photographs": backgrounds is not None, "settings": to_dict(config)}
+    if not stages or {name: stages[-1][name] for name in stage} != stage:
+        stages.append({"from_step": step, **stage})
     dataset = SceneSamples(config.categories, config.samples, config.seed, backgrounds)
     bar = tqdm(total=config.steps, initial=step, desc="training", unit="step", dynamic_ncols=True)
     for batch in _batches(dataset, config, step):
         model.train()
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(config, step)
+            group["lr"] = learning_rate(config.learning_rate, step, config.steps, config.warmup_steps)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bfloat16):
             features = model.backbone(batch.image.to(device))
         losses = neural_mesh_loss(features, model.meshes, batch.to(device))
@@ -140,7 +149,7 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None, in
                 )
             bar.set_postfix(values)
             row = {"step": step, "images": step * len(batch.image), "seconds": round(time.monotonic() - started, 1)}
-            _append_log(output / "log.csv", {**row, "learning_rate": learning_rate(config, step - 1), **values})
+            _append_log(output / "log.csv", {**row, "learning_rate": group["lr"], **values})
         if step % config.checkpoint_every == 0 or step == config.steps:
             # In this order: after a kill between the two, the steps are done and exported again.
             done = {"step": step, "seconds": time.monotonic() - started, "stages": stages}
@@ -148,21 +157,6 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None, in
             _checkpoint(output, model, average, optimiser, done)
     bar.close()
     return output / "model.safetensors"
-
-
-def _start_from(model: _Model, initial: NeuralMeshModel) -> None:
-    if initial.config != model.backbone.config:
-        raise ValueError(f"initial: expected a network of {model.backbone.config}, got {initial.config}")
-    model.backbone.load_state_dict(initial.backbone.state_dict())
-    model.meshes.take_over(initial.meshes)
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 def _moving_average(decay: float) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
@@ -216,9 +210,10 @@ def _resume(
         return 0, 0.0, []
     now = to_dict(config)
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         settings = state["stages"][-1]["settings"]
-        begun = {name: settings[name] for name in ("categories", "backbone")}  # what the weights are, in which order
+        backbone = to_dict(from_dict(BackboneConfig, settings["backbone"]))
+        begun = {"categories": settings["categories"], "backbone": backbone}  # what the weights are, in which order
     except (RuntimeError, EOFError, LookupError, TypeError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path}: damaged: {str(error).partition(chr(10))[0] or type(error).__name__}") from error
     for name, then in begun.items():

@@ -45,6 +45,7 @@ from category_pose_ros.models.pose_encoder import (
     twin,
 )
 from category_pose_ros.rendering.surface import Surface
+from category_pose_ros.training.schedule import learning_rate
 
 LOSSES = ("parts", "matrix")
 
@@ -170,9 +171,10 @@ def train_encoder(config: EncoderTrainConfig, output: Path) -> Path:
     pool = MaskSamples.cat(list(itertools.islice(fresh, config.instances)))
     encoder = PoseEncoder(config.encoder, len(prototypes)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=config.learning_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, config.steps, pct_start=0.05)
     bar = tqdm(range(1, config.steps + 1), desc="training", unit="step", disable=None)
     for step in bar:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(config.learning_rate, step - 1, config.steps, config.steps // 20)
         if step % config.renew_every == 0:
             pool.replace(step // config.renew_every % config.instances * config.views, next(fresh))
         batch = pool[torch.randint(len(pool.mask), (config.batch,))]
@@ -184,7 +186,6 @@ def train_encoder(config: EncoderTrainConfig, output: Path) -> Path:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
         optimiser.step()
-        schedule.step()
         if step % 500 == 0 or step == config.steps:
             bar.write(f"step {step}: loss {loss.item():.3f}, {_held_out(encoder, held_out, config.loss)}")
     record = {"seconds": round(time.monotonic() - started), "torch": torch.__version__, "settings": to_dict(config)}

@@ -17,6 +17,7 @@ from category_pose_ros.config import section, setting, to_dict, validate
 from category_pose_ros.models.checkpoint import NeuralMeshModel
 from category_pose_ros.models.judge import Judge, JudgeConfig
 from category_pose_ros.training.calibration import count_right
+from category_pose_ros.training.schedule import learning_rate
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,10 @@ def train_judge(model: NeuralMeshModel, answers: Sequence[Laid], config: JudgeTr
     judge = Judge(config.judge, len(model.meshes.names), model.config.feature)
     average = AveragedModel(judge, multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=False)
     optimiser = torch.optim.AdamW(judge.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, config.steps, pct_start=0.1)
     bar = tqdm(range(config.steps), desc="training", unit="step", disable=None)
-    for _ in bar:
+    for step in bar:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(config.learning_rate, step, config.steps, config.steps // 10)
         rows = torch.randint(len(answers), (config.batch,))
         decided = judge(channels[rows].float(), category[rows])
         loss = functional.binary_cross_entropy_with_logits(decided, truth[rows])
@@ -77,7 +79,6 @@ def train_judge(model: NeuralMeshModel, answers: Sequence[Laid], config: JudgeTr
         loss.backward()
         nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
         optimiser.step()
-        schedule.step()
         average.update_parameters(judge)
         bar.set_postfix(loss=loss.item())
     record = {

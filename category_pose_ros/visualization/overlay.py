@@ -13,7 +13,7 @@ import torch
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.mesh import box_corners
 from category_pose_ros.records import ObjectEstimate, Track
-from category_pose_ros.visualization.label import draw_label
+from category_pose_ros.visualization.label import Plate, draw_label
 from category_pose_ros.visualization.palette import AXIS_COLOURS, Colour, category_colour
 from category_pose_ros.visualization.projection import project_segment
 
@@ -50,8 +50,9 @@ def draw_overlay(rgb: Image, camera: Camera, objects: Sequence[ObjectEstimate | 
         colour = category_colour(estimate.category)
         draw_box(canvas, camera, pose, estimate.size_m, colour)
         _draw_axes(canvas, camera, pose, estimate.size_m)
-    for item in ordered:  # afterwards, so that no box crosses a label
-        _label(canvas, camera, item)
+    plates: list[Plate] = []
+    for item in reversed(ordered):  # afterwards, so that no box crosses a label; near objects choose first
+        plates += _label(canvas, camera, item, plates)
     return canvas
 
 
@@ -122,15 +123,17 @@ def _fixed_point(points: npt.NDArray[np.float64]) -> Any:
     return np.rint(points * 2**_SUBPIXEL_BITS).astype(np.int32)
 
 
-def _label(canvas: Image, camera: Camera, item: ObjectEstimate | Track) -> None:
+def _label(canvas: Image, camera: Camera, item: ObjectEstimate | Track, taken: Sequence[Plate]) -> list[Plate]:
+    """Where it is; nowhere for an object that is not in the image."""
     estimate = _estimate(item)
     pose = estimate.camera_from_object.to("cpu").to(torch.float64)
     corners = (pose @ torch.from_numpy(box_corners(estimate.size_m))).numpy()
     lines = [project_segment(camera, corners[start], corners[end]) for start, end in _EDGES]
     points = np.concatenate(lines)
-    if len(points) == 0:
-        return
+    if len(points) == 0 or (points.max(0) < 0).any() or (points.min(0) > (camera.width, camera.height)).any():
+        return []
     number = f" #{item.track_id}" if isinstance(item, Track) else ""
     text = f"{estimate.category}{number} {estimate.score:.2f}"
     top = points[points[:, 1].argmin()]
-    draw_label(canvas, text, (float(points[:, 0].mean()), float(top[1])), category_colour(estimate.category))
+    anchor = float(points[:, 0].mean()), float(top[1])
+    return [draw_label(canvas, text, anchor, category_colour(estimate.category), taken)]

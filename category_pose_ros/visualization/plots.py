@@ -43,7 +43,7 @@ def plot_average_precision(
 
 
 def plot_trade_off(runs: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """Accuracy against time, a point per run.
+    """Accuracy against time, a colour per run.
 
     Args:
         runs: by label "seconds_per_image", "acc_pi_6" and "acc_pi_18".
@@ -51,20 +51,19 @@ def plot_trade_off(runs: Mapping[str, Mapping[str, Any]]) -> bytes:
     Returns:
         A PNG file.
     """
-    figure = Figure(figsize=(6.4, 4.0), dpi=110, layout="constrained")
+    figure = Figure(figsize=(7.6, 4.0), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    seconds = [run["seconds_per_image"] for run in runs.values()]
-    for key, title, marker in (("acc_pi_6", "within 30°", "o"), ("acc_pi_18", "within 10°", "s")):
-        shares = [run[key] for run in runs.values()]
-        axes.plot(seconds, shares, marker, label=title, markersize=6)
-    for label, run in runs.items():
-        axes.annotate(
-            label, (run["seconds_per_image"], run["acc_pi_6"]), (4, 5), textcoords="offset points", fontsize=7
-        )
+    for number, (label, run) in enumerate(runs.items()):
+        seconds, colour = run["seconds_per_image"], f"C{number}"
+        axes.plot(seconds, run["acc_pi_6"], "o", color=colour, markersize=6, clip_on=False, label=label)
+        axes.plot(seconds, run["acc_pi_18"], "s", color=colour, markersize=6, clip_on=False)
+    for title, marker in (("within 30°", "o"), ("within 10°", "s")):
+        axes.plot([], [], marker, color="none", markeredgecolor=_OVERALL_COLOUR, label=title)
     axes.set(xlabel="seconds per image", ylabel="share of all objects", xscale="log", ylim=(0, 1))
     axes.grid(alpha=0.25, which="both")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    # Beside the axes: names at points that are close together would cover each other.
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
     return _png(figure)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -10,7 +13,8 @@ from category_pose_ros.geometry import Camera
 
 _NEAR_M = 0.01  # what is nearer to the camera's plane than this is cut off
 _SAMPLES = 16  # pieces per line under lens distortion
-_REACH = 4.0  # image diagonals around the image; polynomials of a lens mean nothing farther out
+_REACH = 4.0  # image diagonals around the image; nothing farther out is drawn
+_RADII = 512  # at which a lens is asked whether it still spreads
 
 
 def project_segment(
@@ -30,16 +34,22 @@ def project_segment(
         return np.asarray(camera.project(torch.from_numpy(np.stack([start, end]))).numpy())
     fractions = np.linspace(0.0, 1.0, _SAMPLES + 1)[:, None]
     points = torch.from_numpy(start + fractions * (end - start))
-    ideal = camera.undistorted().project(points).numpy()
-    inside = _longest_run(np.abs(ideal).max(-1) < _REACH * np.hypot(camera.width, camera.height))
-    return np.asarray(camera.project(points).numpy()[inside])
+    radius = (points[:, :2].norm(dim=-1) / points[:, 2]).numpy()
+    return np.asarray(camera.project(points).numpy()[radius < _view_radius(camera)])
 
 
-def _longest_run(kept: npt.NDArray[np.bool_]) -> slice:
-    """The longest run of neighbours that are all True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], kept, [False]]).astype(np.int8)))
-    if len(edges) == 0:
-        return slice(0)
-    starts, stops = edges[::2], edges[1::2]
-    longest = int((stops - starts).argmax())
-    return slice(int(starts[longest]), int(stops[longest]))
+@lru_cache(maxsize=16)
+def _view_radius(camera: Camera) -> float:
+    """Tangent of the angle from the optical axis up to which a lens means what it says.
+
+    Farther out its polynomial turns back, and what is beside the camera would be drawn into the image.
+    """
+    reach = _REACH * np.hypot(camera.width, camera.height) / min(camera.fx, camera.fy)
+    angle = torch.arange(8) * (torch.pi / 4)
+    direction = torch.stack([angle.cos(), angle.sin()], -1).double()  # (8, 2)
+    radius = torch.linspace(0.0, reach, _RADII, dtype=torch.float64)
+    ray = torch.cat([radius[:, None, None] * direction, torch.ones(_RADII, 8, 1, dtype=torch.float64)], -1)
+    unit = replace(camera, fx=1.0, fy=1.0, cx=0.0, cy=0.0)
+    outward = (unit.project(ray) * direction).sum(-1)  # (radii, 8)
+    turned_back = torch.nonzero((outward.diff(dim=0) <= 0).any(-1)).flatten()
+    return float(radius[turned_back[0]]) if len(turned_back) else float(reach)

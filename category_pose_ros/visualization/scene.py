@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -50,8 +50,9 @@ def draw_scene(rgb: Image, camera: Camera, meshes: Sequence[PlacedMesh]) -> Imag
     """
     here, shown = _render(meshes, camera)
     veiled = np.where(shown[..., None], _VEIL * rgb + (1 - _VEIL) * here, rgb).astype(np.uint8)
+    centred = replace(camera, cx=(camera.width - 1) / 2, cy=(camera.height - 1) / 2)
     aside, above = (
-        _render([_seen_from(item, view) for item in meshes], camera)[0] for view in _new_views(meshes, camera)
+        _render([_seen_from(item, view) for item in meshes], centred)[0] for view in _new_views(meshes, centred)
     )
     return np.concatenate([np.concatenate([rgb, veiled], 1), np.concatenate([aside, above], 1)], 0)
 
@@ -60,6 +61,7 @@ def _new_views(meshes: Sequence[PlacedMesh], camera: Camera) -> list[SE3]:
     """From the camera to one that went aside around the middle of the objects, and to one that went up.
 
     Both look at the middle, from as far as the camera was or, where objects would be cut off, from farther.
+    The camera's principal point is the middle of its image.
     """
     if not meshes:
         return [SE3(torch.eye(3), torch.zeros(3))] * 2

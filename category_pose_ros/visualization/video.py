@@ -27,15 +27,17 @@ def write_video(path: Path, frames: Iterable[npt.NDArray[np.uint8]], fps: float)
         How many frames were written; with none the file is not made.
 
     Raises:
-        ValueError: fps is not positive, frames of different size.
+        ValueError: fps is out of range; frames of different size, or with a side of a single pixel.
     """
-    if not 0 < fps <= 1000:
-        raise ValueError(f"fps: expected a number in (0, 1000], got {fps}")
+    if not 0.01 <= fps <= 1000:
+        raise ValueError(f"fps: expected a number from 0.01 to 1000, got {fps}")
     stream_of_frames = iter(frames)
     first = next(stream_of_frames, None)
     if first is None:
         return 0
     height, width = first.shape[0] // 2 * 2, first.shape[1] // 2 * 2
+    if not height or not width:
+        raise ValueError(f"frames: expected at least 2 x 2 pixels, got {first.shape[0]} x {first.shape[1]}")
     count = 0
     # Players start before the download ends when the index stands in front.
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:

@@ -9,7 +9,7 @@ silhouettes which barely overlap still find each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -48,10 +48,6 @@ class SilhouetteTerm:
     softness_px: float = 2.0
     deviation_px: float = 3.0
 
-    def softened(self, softness_px: float) -> SilhouetteTerm:
-        """The same with another width of the edge."""
-        return replace(self, softness_px=softness_px)
-
     def linearise(self, state: State) -> Linearised:
         nearest, distance = self._distance(state)
         occupancy = distance_membership(distance, self.softness_px)
@@ -69,13 +65,6 @@ class SilhouetteTerm:
 
     def cost(self, state: State) -> Tensor:
         return self._cost(distance_membership(self._distance(state)[1], self.softness_px))
-
-    def overlap(self, state: State) -> Tensor:
-        """Intersection over union (B,) of silhouette and mask, where the weight is not 0."""
-        inside = (self._covered(state, self._homogeneous(state)) & (self.weight > 0)).float()
-        mask = self.mask * (self.weight > 0)
-        both = (inside * mask).sum((1, 2))
-        return both / (inside.sum((1, 2)) + mask.sum((1, 2)) - both).clamp_min(1e-6)
 
     def _distance(self, state: State) -> tuple[Nearest, Tensor]:
         homogeneous = self._homogeneous(state)
