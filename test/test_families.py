@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from category_pose_ros.data.procedural import shapes, shells, tabletop
 from category_pose_ros.data.procedural.cars import repainted
 from category_pose_ros.data.procedural.distractors import make_distractor, make_fingers, make_street_distractor
 from category_pose_ros.data.procedural.instance import Instance
@@ -156,6 +157,20 @@ def test_mugs_without_contents_are_hollow() -> None:
         assert floor < -mug.size_m[2] / 2 + 0.15 * mug.size_m[2]
 
 
+def test_no_handle_reaches_into_its_mug() -> None:
+    for seed in range(200):
+        mug = make("mug", seed)
+        outside, inside, handle = (mug.parts[k][0].vertices for k in range(3))
+        axis = (outside[:, :2].min(0) + outside[:, :2].max(0)) / 2
+        radius, z = np.hypot(*(inside[:, :2] - axis).T), inside[:, 2]
+        order = np.lexsort([radius, z])
+        order = order[radius[order] > 1e-4]  # less the middle of the floor
+        among = (handle[:, 2] > z.min() + 0.001) & (handle[:, 2] < outside[:, 2].max() - 5e-4)
+        cavity = np.interp(handle[among, 2], z[order], radius[order])
+        depth = cavity - np.hypot(*(handle[among, :2] - axis).T)
+        assert depth.max(initial=-1) < 1e-3, seed
+
+
 def test_bottles_are_closed_above_and_narrow_there() -> None:
     for seed in SEEDS:
         bottle = make("bottle", seed)
@@ -187,6 +202,49 @@ def test_bowls_are_round_open_above_and_wider_than_high() -> None:
         middle = inside[np.linalg.norm(inside[:, :2], axis=1) < 1e-6]
         assert middle[:, 2].max() < 0.5 * bowl.size_m[2] - 0.5 * np.ptp(inside[:, 2])
         assert -0.5 * bowl.size_m[2] <= middle[:, 2].min()
+
+
+def _rings(mesh_points: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Radius (along x, where a square bowl is as wide as its profile) and height of turned points, (N, 2)."""
+    ahead = mesh_points[np.abs(mesh_points[:, 1]) < 1e-6]
+    ahead = ahead[ahead[:, 0] > -1e-6]
+    return np.unique(ahead[:, [0, 2]].astype(np.float64), axis=0)
+
+
+def test_what_lies_in_a_bowl_does_not_pierce_it() -> None:
+    per_ball, filled = len(shapes.ellipsoid([1, 1, 1], sectors=12).vertices), 0
+    for seed in range(400):
+        parts = make("bowl", seed).parts
+        balls = parts[-1][0].vertices
+        if len(parts) < 4 or len(balls) % per_ball:
+            continue
+        filled += 1
+        outer = _rings(parts[0][0].vertices)
+        floor = parts[1][0].vertices[:, 2].min()
+        wall = outer[outer[:, 1] > outer[:, 1].min() + 1e-6]
+        wall = wall[np.argsort(wall[:, 1])]
+        below_rim = balls[balls[:, 2] < wall[-1, 1]]
+        assert balls[:, 2].min() > floor - 1e-4
+        assert (np.hypot(*below_rim[:, :2].T) < np.interp(below_rim[:, 2], wall[:, 1], wall[:, 0])).all(), seed
+    assert filled > 15
+
+
+def test_rim_and_contents_of_a_square_bowl_are_square() -> None:
+    """Each of its turned parts reaches farther along its diagonals than along its axes."""
+    found = 0
+    for seed in range(400):
+        parts = make("bowl", seed).parts
+        across, diagonal = _reaches(parts[0][0].vertices)
+        if diagonal > 1.03 * across and len(parts) > 2:
+            found += 1
+            across, diagonal = _reaches(parts[2][0].vertices)
+            assert diagonal > 1.03 * across
+    assert found > 3
+
+
+def _reaches(points: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Greatest distance from z (m), along x and along a diagonal."""
+    return float(points[:, 0].max()), float((points[:, :2] @ [1, 1]).max() / np.sqrt(2))
 
 
 def test_the_lens_of_a_camera_looks_along_x() -> None:
@@ -286,3 +344,50 @@ def test_distractors_are_none_of_the_wanted_categories(category: str, fewer: int
     free = [make_distractor(np.random.default_rng(seed), SOURCE).size_m.tolist() for seed in range(30)]
     kept = [make_distractor(np.random.default_rng(seed), SOURCE, (category,)).size_m.tolist() for seed in range(30)]
     assert (free == kept) == (fewer == 0)
+
+
+def test_prints_on_the_left_and_the_right_of_a_car_are_mirror_images() -> None:
+    shell = shells.Shell(
+        levels=np.array([0.0, 1.0]),
+        front=np.full(2, 2.0),
+        rear=np.full(2, -2.0),
+        side_front=np.full(2, 1.5),
+        side_rear=np.full(2, -1.5),
+        half_width=np.full(2, 0.9),
+        lower=np.zeros_like,
+        upper=np.ones_like,
+        cut=np.zeros_like,
+        stations=np.linspace(0, 1, 21),
+        roundness=2.5,
+        barrel=0.05,
+        crown=0.05,
+    )
+    right, left = shell.panels((0.1, 0.22), (0.3, 0.7), 0.006)
+    for point, uv in zip(right.vertices * [1, -1, 1], right.uv, strict=True):
+        distance = np.linalg.norm(left.vertices - point, axis=1)
+        assert distance.min() < 1e-6
+        assert left.uv[distance.argmin()] == pytest.approx(uv, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in MAKERS if name not in ("car", "street distractor")])
+def test_what_lies_on_a_table_touches_it(name: str) -> None:
+    for seed in range(200):
+        (item,) = tabletop.place_on_table(np.random.default_rng([3, seed]), [make(name, seed % 20)])
+        points = vertices(item.instance) @ item.world_from_object.rotation.numpy().T
+        assert points[:, 2].min() + float(item.world_from_object.translation[2]) == pytest.approx(0, abs=1e-5)
+
+
+def test_what_is_in_the_air_keeps_apart() -> None:
+    names = [name for name in MAKERS if name not in ("car", "street distractor")]
+    wanted, found = 0, 0
+    for seed in range(100):
+        rng = np.random.default_rng([5, seed])
+        instances = [make(str(rng.choice(names)), int(rng.integers(20))) for _ in range(rng.integers(1, 7))]
+        placed = tabletop.place_in_air(rng, instances)
+        wanted, found = wanted + len(instances), found + len(placed)
+        for k, item in enumerate(placed):
+            for other in placed[:k]:
+                apart = (item.world_from_object.translation - other.world_from_object.translation).norm()
+                reach = sum(float(np.linalg.norm(one.instance.size_m)) / 2 for one in (item, other))
+                assert apart >= 0.7 * reach - 1e-6
+    assert found > 0.95 * wanted

@@ -72,8 +72,7 @@ def test_the_normals_of_a_convex_solid_point_away_from_its_centre(name: str) -> 
     assert (mesh.vertices * mesh.normals).sum(1).min() > 0
 
 
-# Not the box: three of its faces turn the other way, which no ray tracer minds.
-@pytest.mark.parametrize("name", ["cylinder", "square cylinder", "cone", "ellipsoid", "tube"])
+@pytest.mark.parametrize("name", [*SOLIDS, "tube"])
 def test_vertex_normals_agree_with_the_faces(name: str) -> None:
     """And both point outward: the volume of the solids, below, is positive."""
     mesh = {**SOLIDS, "tube": TUBE}[name]
@@ -83,6 +82,28 @@ def test_vertex_normals_agree_with_the_faces(name: str) -> None:
     face_normals = face_normals[real] / np.linalg.norm(face_normals[real], axis=1, keepdims=True)
     agreement = np.einsum("fk,fvk->fv", face_normals, mesh.normals[mesh.faces[real]])
     assert agreement.min() > 0.5
+
+
+@pytest.mark.parametrize(("squareness", "flatness"), [(2.0, 1.0), (2.0, 0.5), (3.0, 1.0), (4.5, 1.0), (4.5, 0.5)])
+@pytest.mark.parametrize("profile", [[[0.03, 0.0], [0.03, 0.1]], [[0.05, 0.0], [0.03, 0.05]]])
+def test_what_is_turned_is_shaded_as_it_is_shaped(
+    profile: list[list[float]], squareness: float, flatness: float
+) -> None:
+    mesh = shapes.revolve(np.array(profile), sectors=720, squareness=squareness, flatness=flatness)
+    triangles = corners(mesh)
+    face_normals = _cross(triangles) / np.linalg.norm(_cross(triangles), axis=1, keepdims=True)
+    shading = mesh.normals[mesh.faces].mean(1)
+    cosine = (face_normals * shading).sum(1) / np.linalg.norm(shading, axis=1)
+    assert np.degrees(np.arccos(cosine.min())) < 2
+
+
+def test_no_face_of_a_box_carries_a_mirrored_print() -> None:
+    box = SOLIDS["box"]
+    a, b, c = box.vertices[box.faces].astype(np.float64).transpose(1, 0, 2)
+    first, second, third = box.uv[box.faces].astype(np.float64).transpose(1, 0, 2)
+    print_area = np.linalg.det(np.stack([second - first, third - first], 1))
+    seen_area = (np.cross(b - a, c - a) * box.normals[box.faces[:, 0]]).sum(1)
+    assert (print_area * seen_area > 0).all()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("embreex", reason="scenes are ray traced with embreex (the `train` extra)")
 
 from category_pose_ros.data.procedural import shapes, streets
+from category_pose_ros.data.procedural.cars import make_car
 from category_pose_ros.data.procedural.instance import Instance
 from category_pose_ros.data.procedural.placement import PlacedObject, Surroundings
 from category_pose_ros.data.procedural.scenes import Scene, make_scene
@@ -36,8 +37,45 @@ def test_everything_stands_on_the_ground(seed: int) -> None:
     scene = street(seed)
     assert scene.surroundings is Surroundings.STREET
     for item in scene.objects:
-        assert corners(item)[:, 2].min() == pytest.approx(0, abs=1e-4)
+        assert abs(corners(item)[:, 2].min()) < 0.1
         assert item.world_from_object.rotation[2, 2] == pytest.approx(1)
+
+
+@pytest.fixture(scope="module")
+def many_streets() -> list[streets.Street]:
+    cars = [make_car(np.random.default_rng(seed), SOURCE) for seed in range(4)]
+    found = []
+    for seed in range(150):
+        rng = np.random.default_rng([9, seed])
+        found.append(streets.make_street(rng, SOURCE, [cars[k] for k in rng.integers(0, 4, rng.integers(1, 7))]))
+    return found
+
+
+def test_nothing_stands_in_a_kerb_or_over_the_ground(many_streets: list[streets.Street]) -> None:
+    heights = set()
+    for place in many_streets:
+        # Across a street: the right and left edge and the height of each surface; all are as long as the street.
+        surfaces = [
+            (*np.percentile(mesh.vertices[:, 1], [0, 100]), mesh.vertices[:, 2].max())
+            for mesh, _, _ in place.ground
+            if np.ptp(mesh.vertices[:, 0]) > 300
+        ]
+        for item in place.objects:
+            points = corners(item)
+            lowest, right, left = points[:, 2].min(), points[:, 1].min(), points[:, 1].max()
+            assert max(top for first, last, top in surfaces if left > first and right < last) < lowest + 0.02
+            middle = points[:, 1].mean()
+            below = max(top for first, last, top in surfaces if first < middle < last)
+            assert lowest == pytest.approx(below, abs=0.006)  # markings have a thickness
+            if item.instance.category == "car":
+                heights.add(round(float(lowest), 2))
+    assert heights == {-0.03, 0.0, 0.09}  # on verges, roads and pavements
+
+
+def test_the_first_car_is_on_the_asphalt(many_streets: list[streets.Street]) -> None:
+    for place in many_streets:
+        assert place.objects[0].world_from_object.translation[:2].tolist() == [0, 0]
+        assert corners(place.objects[0])[:, 2].min() == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -73,6 +111,23 @@ def test_a_footprint_covers_its_object() -> None:
     distance = np.linalg.norm(corners(item)[:, None, :2] - centres, axis=-1)
     assert (distance.min(1) <= radii[0] + 1e-5).all()
     assert np.abs(centres.mean(0) - [3.0, -2.0]).max() < 1e-5
+
+
+def test_what_is_covered_is_under_the_object() -> None:
+    box = Instance.centred("distractor", [(shapes.box([4.0, 1.0, 1.0]), None)])  # type: ignore[list-item]
+    item = PlacedObject.at(box, shapes.about(2, np.pi / 2), np.array([3.0, -2.0, 0.5]))
+    points = np.array([[3.0, -2.0], [3.4, -0.1], [3.7, -2.0], [4.5, -2.0], [3.0, 0.3]])
+    assert streets.covered(item, points).tolist() == [True, True, False, False, False]
+
+
+def test_a_way_stays_free() -> None:
+    way = np.stack([np.linspace(-40, -6, 200), np.full(200, -1.65)], 1)
+    left_out = 0
+    for seed in range(12):
+        free = make_scene(np.random.default_rng(seed), SOURCE, ("car",), 5, way=way).objects
+        left_out += len(street(seed, 5).objects) - len(free)
+        assert not any(streets.covered(item, way).any() for item in free)
+    assert left_out > 0
 
 
 def test_a_car_in_between_hides_what_is_behind() -> None:

@@ -16,6 +16,7 @@ pytest.importorskip("embreex", reason="the ray tracer is not available on this p
 from category_pose_ros.cli import main
 from category_pose_ros.data.bags import BagFrames
 from category_pose_ros.data.bop import BopScene
+from category_pose_ros.data.samples import SampleConfig, SceneSamples
 from category_pose_ros.data.synthesize import SynthesisConfig, synthesize_images, synthesize_sequence
 
 SMALL = SynthesisConfig(width=160, height=120, focal_px=150.0)
@@ -29,6 +30,24 @@ def test_an_image_depends_on_seed_and_number_alone() -> None:
     assert (first.frame.rgb != other.frame.rgb).any()
 
 
+def test_no_two_streams_of_random_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even that of a training whose seed is the number that marks what is held out."""
+    made, original = [], np.random.default_rng
+
+    def recorded(seed: list[int]) -> np.random.Generator:
+        made.append(seed)
+        return original(seed)
+
+    monkeypatch.setattr(np.random, "default_rng", recorded)
+    list(synthesize_images(2, 7, SMALL))
+    next(iter(synthesize_sequence(2, 10.0, 7, SMALL)))
+    training = SceneSamples(("can",), SampleConfig(empty=1.0), seed=made[0][0])
+    for index in (0, 1, 7):
+        training[index]
+    assert len(made) == 7
+    assert len({original(seed).random() for seed in made}) == len(made)
+
+
 def test_photographs_of_training_appear_only_where_asked_for(tmp_path: Path) -> None:
     for number in range(10):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((30, 30, 3), number, dtype=np.uint8))
@@ -37,6 +56,20 @@ def test_photographs_of_training_appear_only_where_asked_for(tmp_path: Path) -> 
         for split in ("held_out", "training")
     }
     assert shown == {"held_out": {9}, "training": set(range(9))}
+
+
+def test_too_few_photographs_for_a_tenth_are_refused(tmp_path: Path) -> None:
+    for number in range(5):
+        cv2.imwrite(str(tmp_path / f"{number}.jpg"), np.zeros((30, 30, 3), dtype=np.uint8))
+    with pytest.raises(ValueError, match=r"backgrounds: expected at least 10 photographs in .*, got 5"):
+        next(iter(synthesize_images(1, 0, SMALL, tmp_path)))
+
+
+def test_photographs_are_found_however_their_suffix_is_written(tmp_path: Path) -> None:
+    for number, suffix in enumerate([".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG"]):
+        _, data = cv2.imencode(suffix.lower(), np.full((30, 30, 3), number, dtype=np.uint8))
+        (tmp_path / f"{number}{suffix}").write_bytes(data.tobytes())
+    assert len(SynthesisConfig(photographs="training").textures(tmp_path).photographs) == 6
 
 
 def test_objects_are_where_the_annotation_says() -> None:
@@ -88,6 +121,17 @@ def test_a_drive_comes_nearer() -> None:
     first, second = itertools.islice(synthesize_sequence(12, 10.0, 1, STREET), 2)
     ahead = [[float(target.camera_from_object.translation[2]) for target in item.objects] for item in (first, second)]
     assert max(ahead[0]) > max(ahead[1]) + 1
+
+
+def test_a_drive_goes_through_no_car() -> None:
+    tiny, inside = SynthesisConfig(categories=("car",), width=64, height=64, focal_px=40.0), 0
+    for seed in (5, 10, 15):  # a car stood in the way
+        for item in synthesize_sequence(40, 10.0, seed, tiny):
+            assert item.world_from_camera is not None
+            for target in item.objects:
+                eye = -(target.camera_from_object.rotation.T @ target.camera_from_object.translation).numpy()
+                inside += int((np.abs(eye[:2]) < target.size_m[:2] / 2).all())
+    assert inside == 0
 
 
 def test_a_sequence_keeps_its_objects_and_its_rhythm() -> None:

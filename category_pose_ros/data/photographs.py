@@ -24,13 +24,13 @@ class EmptyPhotographs(FrameList):
 
     def __init__(self, path: Path) -> None:
         self._folder = path
-        super().__init__(_image_names(path))
+        super().__init__(image_names(path))
         if not self.names:
             raise ValueError(f"{path}: expected images ({', '.join(SUFFIXES)}), found none")
 
     @staticmethod
     def recognises(path: Path) -> bool:
-        return bool(_image_names(path))
+        return bool(image_names(path))
 
     def load(self, name: str) -> AnnotatedFrame:
         rgb = read_rgb(self._folder / name, upright=True)
@@ -40,5 +40,6 @@ class EmptyPhotographs(FrameList):
         return AnnotatedFrame(Frame(rgb, camera), (), name)
 
 
-def _image_names(path: Path) -> list[str]:
+def image_names(path: Path) -> list[str]:
+    """The names of the image files of a folder, sorted; none where it is no folder."""
     return sorted(file.name for file in path.iterdir() if file.suffix.lower() in SUFFIXES) if path.is_dir() else []

@@ -76,7 +76,10 @@ class Samples:
     log_shape: Tensor
 
     def mirrored(self) -> Samples:
-        """Left and right exchanged; all categories are their own mirror images in their xz plane."""
+        """Left and right exchanged.
+
+        All categories are nearly their own mirror images in their xz plane, a camera but for its grip.
+        """
         point = self.box_point.flip(2) * torch.tensor([1.0, -1.0, 1.0])
         centre = self.centre.flip(2) * torch.tensor([-1.0, 1.0])
         axes = self.axes.flip(2) * torch.tensor([-1.0, 1.0, 1.0])

@@ -18,7 +18,7 @@ from category_pose_ros.data.medoids import FloatArray, cluster, descriptor
 from category_pose_ros.data.procedural import shapes
 from category_pose_ros.data.procedural.scenes import FAMILIES, SYMMETRIES
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
-from category_pose_ros.data.procedural.views import look_at
+from category_pose_ros.data.procedural.views import look_at, outward
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.geometry.rotations import line_of_sight
 from category_pose_ros.geometry.symmetry import canonical
@@ -150,8 +150,7 @@ def _on_ground(rng: Rng, size_m: Tensor) -> SE3:
 
 def _from_above(rng: Rng, size_m: Tensor) -> SE3:
     elevation, azimuth = np.radians(rng.uniform(0, 80)), rng.uniform(-np.pi, np.pi)
-    outward = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
     distance = rng.uniform(2.5, 8.0) * float(size_m.norm())
-    seen = look_at(distance * outward, np.zeros(3), rng.normal(0, 0.15))
+    seen = look_at(distance * outward(elevation, azimuth), np.zeros(3), rng.normal(0, 0.15))
     aside = line_of_sight(torch.tensor([*rng.uniform(-0.3, 0.3, 2), 1.0]).float())
     return SE3(aside, torch.zeros(3)) @ seen

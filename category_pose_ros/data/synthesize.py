@@ -25,13 +25,15 @@ from category_pose_ros.data.procedural.scenes import (
 )
 from category_pose_ros.data.procedural.streets import sees
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
-from category_pose_ros.data.procedural.views import backdrop, degrade, look_at
+from category_pose_ros.data.procedural.views import backdrop, degrade, look_at, outward
 from category_pose_ros.geometry import SE3, Camera, Symmetry
 from category_pose_ros.records import SECOND_NS, Frame
 from category_pose_ros.rendering.raytracer import Rendering
 
-# Instances made from these seeds are never seen in training, whose seeds are pairs (seed, number).
+# Random numbers come from (_HELD_OUT, seed, number, purpose). NumPy takes missing words of a seed for zeros, so
+# training, whose seeds are pairs (seed, number), never sees these instances: no purpose is 0.
 _HELD_OUT = 0x5EED
+_IMAGE, _SEQUENCE, _EXPOSURE = 1, 2, 3
 _HANDLE_SHARE = 0.01  # of a mug's visible pixels; less than this of its handle does not show where it is
 _DEPTH_REACH_M = 65.0  # beyond it depth is 0, unknown: 16 bits of millimetres end there
 
@@ -90,7 +92,7 @@ def synthesize_images(
     """
     source = config.textures(backgrounds)
     for number in range(count):
-        rng = np.random.default_rng([_HELD_OUT, seed, number])
+        rng = np.random.default_rng([_HELD_OUT, seed, number, _IMAGE])
         scene = _populated(rng, source, config)
         centre = np.mean([item.world_from_object.translation.numpy() for item in scene.objects], axis=0)
         if scene.surroundings is Surroundings.STREET:
@@ -115,12 +117,13 @@ def synthesize_sequence(
         seed: decides objects, light and the camera's path.
     """
     source = config.textures(backgrounds)
-    rng = np.random.default_rng([_HELD_OUT, seed])
-    scene = _populated(rng, source, dataclasses.replace(config, on_table=1.0))
+    rng = np.random.default_rng([_HELD_OUT, seed, 0, _SEQUENCE])
+    start, sweep = rng.uniform(-np.pi, np.pi), rng.uniform(1.2, 2.0) * rng.choice([-1, 1])
+    first, last = (_driving(start, phase, config).inverse().translation.numpy() for phase in (0.0, 1.0))
+    scene = _populated(rng, source, dataclasses.replace(config, on_table=1.0), np.linspace(first, last, 1000)[:, :2])
     background = backdrop(rng, source, scene, config.width, config.height)
     target = np.mean([item.world_from_object.translation.numpy() for item in scene.objects], axis=0)
-    start, sweep = rng.uniform(-np.pi, np.pi), rng.uniform(1.2, 2.0) * rng.choice([-1, 1])
-    exposure = np.random.default_rng([_HELD_OUT, seed, 1])
+    exposure = np.random.default_rng([_HELD_OUT, seed, 0, _EXPOSURE])
     for number in range(count):
         phase = number / max(count - 1, 1)
         if scene.surroundings is Surroundings.STREET:
@@ -135,18 +138,20 @@ def synthesize_sequence(
         yield dataclasses.replace(annotated, world_from_camera=there)
 
 
-def _populated(rng: Rng, source: TextureSource, config: SynthesisConfig) -> Scene:
+def _populated(
+    rng: Rng, source: TextureSource, config: SynthesisConfig, way: npt.NDArray[np.floating] | None = None
+) -> Scene:
+    """A scene; on a street the way of its camera, (N, 2) points, is free."""
     count = int(rng.integers(config.least_objects, config.most_objects + 1))
-    return make_scene(rng, source, config.categories, count, config.on_table)
+    return make_scene(rng, source, config.categories, count, config.on_table, way)
 
 
 def _handheld(rng: Rng, centre: npt.NDArray[np.floating], config: SynthesisConfig, supported: bool) -> SE3:
     azimuth = rng.uniform(-np.pi, np.pi)
     elevation = np.radians(rng.triangular(8, 35, 80)) if supported else rng.uniform(-np.pi / 2, np.pi / 2)
-    outward = [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
     distance = rng.uniform(config.nearest_m, config.farthest_m)
     target = centre + rng.normal(0, 0.04, 3)
-    return look_at(target + distance * np.array(outward), target, roll=rng.normal(0, 0.08))
+    return look_at(target + distance * outward(elevation, azimuth), target, roll=rng.normal(0, 0.08))
 
 
 def _on_road(rng: Rng, scene: Scene, config: SynthesisConfig) -> SE3:
@@ -174,8 +179,7 @@ def _orbiting(
     azimuth = start + sweep * (0.5 - 0.5 * np.cos(np.pi * phase))
     elevation = np.radians(38 + 14 * np.sin(2 * np.pi * phase))
     distance = config.nearest_m + (config.farthest_m - config.nearest_m) * (0.45 + 0.35 * np.cos(2 * np.pi * phase))
-    outward = [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
-    return look_at(target + distance * np.array(outward), target, roll=0.06 * np.sin(5 * phase))
+    return look_at(target + distance * outward(elevation, azimuth), target, roll=0.06 * np.sin(5 * phase))
 
 
 def _photograph(

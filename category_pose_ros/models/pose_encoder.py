@@ -232,8 +232,9 @@ def sight(camera: Camera) -> Tensor:
 def twin(rotation: Tensor) -> Tensor:
     """The other rotation (..., 3, 3) with the same silhouette.
 
-    Far away a silhouette is that of the depth-mirrored object, and every category is its own mirror
-    image in y: diag(1, 1, -1) R diag(1, -1, 1) is a rotation again. Seen from behind instead of the front.
+    Far away a silhouette is that of the depth-mirrored object, and every category is nearly its own
+    mirror image in y, a camera but for its grip: diag(1, 1, -1) R diag(1, -1, 1) is a rotation again.
+    Seen from behind instead of the front.
     """
     return rotation.new_tensor([1.0, 1.0, -1.0]).unsqueeze(-1) * rotation * rotation.new_tensor([1.0, -1.0, 1.0])
 

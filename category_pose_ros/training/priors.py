@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from category_pose_ros.data.procedural import shapes
 from category_pose_ros.data.procedural.scenes import FAMILIES, SYMMETRIES
 from category_pose_ros.data.procedural.surfaces import TextureSource
 from category_pose_ros.geometry import Symmetry
@@ -21,8 +22,7 @@ def category_info(name: str, instances: int = 400) -> CategoryInfo:
     for _ in range(instances):
         instance = FAMILIES[name](rng, TextureSource())
         yaw = rng.uniform(-np.pi, np.pi) if SYMMETRIES[name] is Symmetry.AXIS_Z else 0.0
-        turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
-        sizes.append(np.log(instance.extent(turn)))
+        sizes.append(np.log(instance.extent(shapes.about(2, yaw))))
     logs = np.array(sizes)
     covariance = np.cov(logs.T) + 1e-4 * np.eye(3)  # keeps the x = y of round objects invertible
     return CategoryInfo(

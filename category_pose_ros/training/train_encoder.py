@@ -119,7 +119,7 @@ class MaskSamples:
             mine[start : start + len(new)] = new
 
     def mirrored(self) -> MaskSamples:
-        """What a mirror shows: every category is its own mirror image in y."""
+        """What a mirror shows: every category is nearly its own mirror image in y, a camera but for its grip."""
         flip = self.rotation.new_tensor([-1.0, 1.0, 1.0])
         rotation = flip.unsqueeze(-1) * self.rotation * self.rotation.new_tensor([1.0, -1.0, 1.0])
         centre = self.centre * self.centre.new_tensor([-1.0, 1.0])

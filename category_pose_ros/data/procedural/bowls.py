@@ -25,9 +25,9 @@ def make_bowl(rng: Rng, source: TextureSource) -> Instance:
         (shapes.revolve(inner, squareness=squareness), inside),
     ]
     if rng.random() < 0.15:
-        parts.append((_rim_ring(outer, wall), surfaces.finish(rng, surfaces.plain(rng))))
+        parts.append((_rim_ring(outer, wall, squareness), surfaces.finish(rng, surfaces.plain(rng))))
     if rng.random() < 0.25:
-        parts.extend(_contents(rng, source, inner))
+        parts.extend(_contents(rng, source, inner, squareness))
     return Instance.centred("bowl", parts)
 
 
@@ -96,14 +96,14 @@ def _print(rng: Rng, source: TextureSource, base: Image) -> Image:
     return banded
 
 
-def _rim_ring(outer: shapes.Curve, wall: float) -> Mesh:
+def _rim_ring(outer: shapes.Curve, wall: float, squareness: float) -> Mesh:
     """A painted edge, a hair outside the lip."""
     top, height = outer[-1]
     edge = [[top * 1.004, height - 2 * wall], [top * 1.004, height + wall / 3], [top - wall, height + wall / 2.5]]
-    return shapes.revolve(np.array(edge))
+    return shapes.revolve(np.array(edge), squareness=squareness)
 
 
-def _contents(rng: Rng, source: TextureSource, inner: shapes.Curve) -> list[Part]:
+def _contents(rng: Rng, source: TextureSource, inner: shapes.Curve, squareness: float) -> list[Part]:
     """Soup and rice as a level, fruit and snacks as a heap of balls."""
     floor, top = float(inner[-1, 1]), float(inner[0, 1])
     level = floor + (top - floor) * rng.uniform(0.25, 0.85)
@@ -112,11 +112,26 @@ def _contents(rng: Rng, source: TextureSource, inner: shapes.Curve) -> list[Part
     texture = surfaces.plain(rng) if rng.random() < 0.5 else surfaces.patterned(rng, source)
     middle = level + (0.15 * reach if rng.random() < 0.4 else 0.0)
     heap = np.array([[reach, level], [0.6 * reach, (level + 2 * middle) / 3], [0.0, middle]])
-    parts: list[Part] = [(shapes.revolve(heap), surfaces.finish(rng, texture))]
+    parts: list[Part] = [(shapes.revolve(heap, squareness=squareness), surfaces.finish(rng, texture))]
     if rng.random() < 0.4:
         size = reach * rng.uniform(0.15, 0.4)
         spots = rng.uniform(-0.6, 0.6, (int(rng.integers(2, 6)), 2)) * reach
+        farthest = min(reach, float(wall[-1, 0])) - size
+        spots *= np.minimum(1, farthest / np.linalg.norm(spots, axis=1, keepdims=True))
         ball = shapes.ellipsoid([size, size, 0.8 * size], sectors=12)
-        balls = [shapes.moved(ball, float(x), float(y), middle) for x, y in spots]
+        balls = [shapes.moved(ball, x, y, max(middle, _rest(wall, np.hypot(x, y), size))) for x, y in spots.tolist()]
         parts.append((shapes.merge(balls), surfaces.finish(rng, surfaces.plain(rng))))
     return parts
+
+
+def _rest(wall: shapes.Curve, away: float, size: float) -> float:
+    """Height (m) of the middle of a ball, of half-axes size and 0.8 size, that touches the bowl's inside.
+
+    Args:
+        wall: (N, 2) radius and height of the inside, from the middle of the floor to the lip.
+        away: distance of the ball's middle from the bowl's axis.
+    """
+    angle = np.linspace(0, np.pi / 2, 10)
+    radius = away + size * np.cos(angle)
+    below = np.interp(radius, np.maximum.accumulate(wall[:, 0]), wall[:, 1])
+    return float((below + 0.8 * size * np.sin(angle)).max())

@@ -70,8 +70,7 @@ def _food_can(rng: Rng, source: TextureSource) -> Instance:
 
 def _tab(rng: Rng, neck: float, level: float, bare: Material) -> list[Part]:
     """The ring pull: a flat plate with a hole that reads as a dark spot, and the mouth beside it."""
-    yaw = rng.uniform(0, 2 * np.pi)
-    turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]], np.float32)
+    turn = shapes.about(2, rng.uniform(0, 2 * np.pi))
     plate = shapes.box([neck * 0.75, neck * 0.45, 0.0012]).transformed(turn, turn @ [0.1 * neck, 0, level + 0.0015])
     hole = shapes.box([neck * 0.25, neck * 0.22, 0.0014]).transformed(turn, turn @ [0.27 * neck, 0, level + 0.0016])
     mouth = shapes.ellipsoid([neck * 0.28, neck * 0.24, 0.0006]).transformed(turn, turn @ [-0.5 * neck, 0, level])

@@ -35,9 +35,8 @@ def make_fingers(rng: Rng, source: TextureSource) -> Instance:
     parts: list[Part] = []
     for k in range(rng.integers(3, 6)):
         bar = shapes.ellipsoid([length * rng.uniform(0.4, 0.6), thick, thick])
-        offset = np.array([rng.normal(0, 0.006), k * thick * 1.9, rng.normal(0, 0.004)])
-        parts.append((bar.transformed(np.eye(3, dtype=np.float32), offset), material))
-    palm = shapes.ellipsoid([0.05, 0.045, 0.018]).transformed(np.eye(3, dtype=np.float32), np.array([0.07, 0.03, 0.0]))
+        parts.append((shapes.moved(bar, rng.normal(0, 0.006), k * thick * 1.9, rng.normal(0, 0.004)), material))
+    palm = shapes.moved(shapes.ellipsoid([0.05, 0.045, 0.018]), 0.07, 0.03)
     return Instance.centred("distractor", [*parts, (palm, material)])
 
 
@@ -86,18 +85,14 @@ def _tool(rng: Rng, source: TextureSource) -> list[Part]:
     length, thick = rng.uniform(0.1, 0.25), rng.uniform(0.004, 0.015)
     bar = shapes.box([length, thick, thick])
     head = shapes.ellipsoid([thick * rng.uniform(1, 3), thick * rng.uniform(0.8, 2), thick])
-    moved = head.transformed(np.eye(3, dtype=np.float32), np.array([length / 2, 0.0, 0.0]))
-    return [(bar, _surface(rng, source)), (moved, _surface(rng, source))]
+    return [(bar, _surface(rng, source)), (shapes.moved(head, length / 2), _surface(rng, source))]
 
 
 def _screen(rng: Rng, source: TextureSource) -> list[Part]:
     """Two thin boards at an angle: a book, a picture frame."""
     width, depth, angle = rng.uniform(0.1, 0.35), rng.uniform(0.08, 0.25), rng.uniform(0.2, 2.2)
     board = shapes.box([depth, width, 0.01])
-    turn = np.array(
-        [[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]], dtype=np.float32
-    )
-    lid = board.transformed(turn, np.array([-depth / 2, 0, 0]) + turn @ [depth / 2, 0, 0])
+    lid = shapes.moved(shapes.moved(board, depth / 2).transformed(shapes.about(1, -angle), np.zeros(3)), -depth / 2)
     return [(board, _surface(rng, source)), (lid, _surface(rng, source))]
 
 

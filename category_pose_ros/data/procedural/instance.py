@@ -44,5 +44,16 @@ class Instance:
 
     def extent(self, rotation: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Tight extent (3,) along the axes of a frame, given `frame_from_object` (3, 3)."""
-        points = np.concatenate([mesh.vertices for mesh, _ in self.parts]) @ rotation.T
-        return (points.max(0) - points.min(0)).astype(np.float64)
+        return np.ptp(self._turned(rotation), axis=0).astype(np.float64)
+
+    def lowest(self, rotation: npt.NDArray[np.floating]) -> float:
+        """Height (m) of its lowest point over its centre, given `world_from_object` (3, 3), z up.
+
+        Turned, its tight box is not always around its centre.
+        """
+        return float(self._turned(rotation)[:, 2].min())
+
+    def _turned(self, rotation: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """The vertices (N, 3) of its parts along the axes of a frame, given `frame_from_object` (3, 3)."""
+        turned: npt.NDArray[np.floating] = np.concatenate([mesh.vertices for mesh, _ in self.parts]) @ rotation.T
+        return turned

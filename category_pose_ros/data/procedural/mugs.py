@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,7 +38,7 @@ def make_mug(rng: Rng, source: TextureSource) -> Instance:
     parts: list[Part] = [
         (shapes.revolve(outer), outside),
         (shapes.revolve(inner), Material(inside_colour, **shine)),
-        (_handle(rng, height, radius), Material(handle_texture, **shine)),
+        (_handle(rng, height, radius, wall), Material(handle_texture, **shine)),
     ]
     if rng.random() < 0.3:
         parts.append(_contents(rng, height, radius, wall))
@@ -67,13 +70,14 @@ def _walls(
     floor = max(wall, 0.06 * height)
     inside = dense[dense[:, 1] > floor][::-1].copy()
     inside[:, 0] = np.maximum(inside[:, 0] - wall, 1e-3)
-    inner = np.concatenate([lip, inside[1:], [[inside[-1, 0] * 0.9, floor], [0.0, floor]]])
+    around = np.interp(floor, dense[:, 1], dense[:, 0]) - wall  # a round foot may be narrow there
+    edge = max(min(inside[-1, 0] * 0.9, around), 1e-3)
+    inner = np.concatenate([lip, inside[1:], [[edge, floor], [0.0, floor]]])
     return outer, inner
 
 
-def _handle(rng: Rng, height: float, radius: object) -> Mesh:
+def _handle(rng: Rng, height: float, radius: Callable[[float], float], wall: float) -> Mesh:
     """A tube between two points of the wall: ear, D, C, square or straight-topped."""
-    assert callable(radius)
     high = height * rng.uniform(0.72, 0.95)
     low = height * rng.uniform(0.08, 0.4)
     reach = min(height * rng.uniform(0.25, 0.5), 0.05) * rng.uniform(0.7, 1.2)
@@ -87,12 +91,16 @@ def _handle(rng: Rng, height: float, radius: object) -> Mesh:
     blend = np.linspace(radius(high), radius(low), len(z)) - thick * 0.8
     x = x + np.where(x < reach * 0.1, np.minimum(start, blend), blend)
     path = np.stack([x, np.zeros_like(x), z], 1)
-    return shapes.sweep(path, (thick, wide))
+    tube = shapes.sweep(path, (thick, wide))
+    # A thin wall would let its ends into the cavity.
+    least = np.array([radius(v) for v in tube.vertices[:, 2]]) - wall / 2
+    x = np.sqrt(np.maximum(least**2 - tube.vertices[:, 1] ** 2, 0)).astype(np.float32)
+    vertices = np.stack([np.maximum(tube.vertices[:, 0], x), *tube.vertices[:, 1:].T], 1)
+    return dataclasses.replace(tube, vertices=vertices)
 
 
-def _contents(rng: Rng, height: float, radius: object, wall: float) -> Part:
+def _contents(rng: Rng, height: float, radius: Callable[[float], float], wall: float) -> Part:
     """Coffee, tea, milk: a disc somewhere below the rim."""
-    assert callable(radius)
     level = height * rng.uniform(0.4, 0.92)
     disc = shapes.revolve(np.array([[max(radius(level) - wall, 1e-3), level], [0.0, level]]))
     colour = rng.choice([[60, 35, 15], [120, 60, 20], [150, 105, 70], [230, 225, 215], [120, 150, 170]])

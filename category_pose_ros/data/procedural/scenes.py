@@ -55,7 +55,7 @@ class Scene:
 
     Attributes:
         objects: those of our categories and distractors alike.
-        surroundings: on a table and on a street the objects stand or lie on the plane z = 0.
+        surroundings: on a table the objects stand or lie on the plane z = 0, on a street within 0.1 m of it.
     """
 
     objects: tuple[PlacedObject, ...]
@@ -77,6 +77,7 @@ def make_scene(
     categories: Sequence[str] = DEFAULT_CATEGORIES,
     object_count: int | None = None,
     on_table: float = 0.7,
+    way: npt.NDArray[np.floating] | None = None,
 ) -> Scene:
     """A random scene around the world's origin; the first object is always of one of the categories.
 
@@ -87,11 +88,12 @@ def make_scene(
         categories: of the objects; one named twice is drawn twice as often.
         object_count: objects of our categories; None: one to three, on a street one to six.
         on_table: chance that small objects rest on a table instead of floating in the air.
+        way: (N, 2) points of a street that stay free, as of a camera that drives there.
     """
     small = [name for name in categories if name != "car"]
     # Drawn only where there is a choice, so that the other scenes do not depend on it.
     if not small or (len(small) < len(categories) and rng.random() > len(small) / len(categories)):
-        return _street_scene(rng, source, object_count or int(rng.integers(1, 7)))
+        return _street_scene(rng, source, object_count or int(rng.integers(1, 7)), way)
     return _small_scene(rng, source, small, object_count, on_table)
 
 
@@ -113,14 +115,15 @@ def _small_scene(
     return Scene(tuple(placed), tabletop.room_light(rng, source), RayTracer(parts), surroundings)
 
 
-def _street_scene(rng: Rng, source: TextureSource, cars: int) -> Scene:
+def _street_scene(rng: Rng, source: TextureSource, cars: int, way: npt.NDArray[np.floating] | None) -> Scene:
     # A street has fewer models than cars: a car takes as long to make as the rest of a small scene.
     models = [make_car(rng, source) for _ in range(min(cars, int(rng.integers(1, 4))))]
     others = [repainted(rng, models[rng.integers(len(models))]) for _ in range(cars - len(models))]
     street = streets.make_street(rng, source, [*models, *others])
-    parts = [part for number, item in enumerate(street.objects) for part in item.parts(number)]
+    objects = tuple(item for item in street.objects if way is None or not streets.covered(item, way).any())
+    parts = [part for number, item in enumerate(objects) for part in item.parts(number)]
     tracer = RayTracer([*parts, *street.ground])
-    return Scene(street.objects, streets.daylight(rng, source), tracer, Surroundings.STREET)
+    return Scene(objects, streets.daylight(rng, source), tracer, Surroundings.STREET)
 
 
 def canonical_box(camera_from_object: SE3, instance: Instance) -> tuple[SE3, npt.NDArray[np.float64]]:

@@ -40,7 +40,9 @@ def revolve(profile: Curve, sectors: int = 28, squareness: float = 2.0, flatness
     ring_normals = np.stack([start_normals, end_normals], 1).reshape(-1, 2)
     ring_arc = np.stack([arc[:-1], arc[1:]], 1).reshape(-1)
     vertices = _around(rings, cos, sin * flatness)
-    normals = _around(ring_normals, np.cos(angles) * flatness, np.sin(angles))
+    # The gradient of the superellipse.
+    normal_x, normal_y = (np.sign(value) * np.abs(value) ** (squareness - 1) for value in (cos, sin))
+    normals = _around(ring_normals, normal_x, normal_y / flatness)
     u, v = np.meshgrid(angles / (2 * np.pi), ring_arc, indexing="xy")
     faces = _strip_faces(len(rings), sectors + 1)[: (len(rings) - 1) * sectors * 2]
     keep = (np.arange(len(faces)) // (2 * sectors)) % 2 == 0  # no strip between two segments
@@ -81,10 +83,10 @@ def box(size: npt.ArrayLike) -> Mesh:
             normal[axis] = sign
             corner = np.zeros((4, 3))
             corner[:, axis] = sign * half[axis]
-            corner[:, first] = np.array([-1, 1, 1, -1]) * half[first]
+            # Counter-clockwise seen from outside, so that no print is mirrored.
+            corner[:, first] = sign * np.array([-1, 1, 1, -1]) * half[first]
             corner[:, second] = np.array([-1, -1, 1, 1]) * half[second]
-            outwards = np.array([[0, 1, 2], [0, 2, 3]])[:, ::sign]
-            faces.append(outwards + 4 * len(faces))
+            faces.append(np.array([[0, 1, 2], [0, 2, 3]]) + 4 * len(faces))
             vertices.append(corner)
             normals.append(np.tile(normal, (4, 1)))
             uv.append(np.array([[0, 0], [1, 0], [1, 1], [0, 1]]))

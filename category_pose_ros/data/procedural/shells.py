@@ -88,8 +88,10 @@ class Shell:
         return shapes.grid(points, normals)
 
     def panels(self, around: tuple[float, float], up: tuple[float, float], offset: float) -> list[Mesh]:
-        """The same panel on the left and on the right."""
-        return [self.panel((side * around[0], side * around[1]), up, offset) for side in (-1, 1)]
+        """The same panel on the right and on the left, as mirror images: u runs forward on both."""
+        right, left = (self.panel((side * around[0], side * around[1]), up, offset) for side in (-1, 1))
+        mirrored = np.array([1, 0], np.float32) + left.uv * np.array([-1, 1], np.float32)
+        return [right, Mesh(left.vertices, left.normals, mirrored, left.faces)]
 
     @cached_property
     def _loop(self) -> Array:

@@ -21,27 +21,67 @@ Vector = npt.NDArray[np.floating]
 
 _HORIZON_M = 300.0  # the ground ends there, below a pixel under the true horizon
 _LANE_M = 3.3
+_SHOULDER_M = 0.3  # asphalt beside the outer lanes
+_KERB_M, _VERGE_M, _PAINT_M = 0.09, -0.03, 0.005  # heights of pavements, of what is beyond, and of markings
 
 
 @dataclass(frozen=True, eq=False)
 class Street:
-    """What stands on a street, the first car at the origin, and the ground, flat at z = 0."""
+    """What stands on a street, the first car over the origin, and the ground; the asphalt is at z = 0."""
 
     objects: tuple[PlacedObject, ...]
     ground: list[Part]
 
 
+@dataclass(frozen=True)
+class _Site:
+    """What a street is like from side to side; it runs along x.
+
+    Attributes:
+        kind: "road", "crossing" or "car park"; the last two are asphalt all over.
+        lanes: y of the outer edges of the lanes, the middle of one of which is y = 0.
+        pavement: width of the raised pavements along a road; 0 where there are none.
+    """
+
+    kind: str
+    lanes: tuple[float, float]
+    pavement: float
+
+    @staticmethod
+    def random(rng: Rng) -> _Site:
+        kind = str(rng.choice(["road", "crossing", "car park"], p=[0.6, 0.2, 0.2]))
+        count = int(rng.integers(2, 5))
+        right = -_LANE_M * (int(rng.integers(0, min(count, 3))) + 0.5)
+        pavement = rng.uniform(1.0, 3.0) if rng.random() < 0.7 else 0.0
+        return _Site(kind, (right, right + count * _LANE_M), pavement)
+
+    def stood(self, thing: Instance, x: float, y: float, yaw: float) -> PlacedObject | None:
+        """Upright on the ground at a place (m) with a heading; None where it would stand on two surfaces."""
+        rotation = shapes.about(2, yaw)
+        reach = 0.5 * float(np.abs(rotation[1]) @ thing.size_m)
+        (surface, height), (other, _) = (self._surface(y + side * reach) for side in (-1, 1))
+        if surface != other:
+            return None
+        return PlacedObject.at(thing, rotation, np.array([x, y, height + thing.size_m[2] / 2]))
+
+    def _surface(self, y: float) -> tuple[int, float]:
+        """Which surface there is, counted from the right, and its height (m)."""
+        if self.kind != "road":
+            return 0, 0.0
+        right, left = self.lanes[0] - _SHOULDER_M, self.lanes[1] + _SHOULDER_M
+        surface = int(np.searchsorted([right - self.pavement, right, left, left + self.pavement], y))
+        return surface, (_VERGE_M, _KERB_M, 0.0, _KERB_M, _VERGE_M)[surface]
+
+
 def make_street(rng: Rng, source: TextureSource, cars: Sequence[Instance]) -> Street:
     """A road along x with lanes, a crossing, or a car park; without overlaps, so that a car may be left out."""
-    kind = str(rng.choice(["road", "crossing", "car park"], p=[0.6, 0.2, 0.2]))
+    site = _Site.random(rng)
     placed: list[PlacedObject] = []
     for car in cars:
-        _place(rng, placed, car, kind)
-    first_lane = -_LANE_M * float(rng.integers(0, 3)) - 0.5 * _LANE_M
-    lanes = (first_lane, first_lane + _LANE_M * float(rng.integers(2, 5)))
+        _place(rng, placed, car, site)
     for _ in range(rng.integers(0, 9)):
-        _place_beside(rng, placed, make_street_distractor(rng, source), lanes)
-    return Street(tuple(placed), _ground(rng, source, kind, lanes))
+        _place_beside(rng, placed, make_street_distractor(rng, source), site)
+    return Street(tuple(placed), _ground(rng, source, site))
 
 
 def daylight(rng: Rng, source: TextureSource) -> Lighting:
@@ -91,6 +131,14 @@ def footprint(item: PlacedObject) -> tuple[Vector, Vector]:
     return centres[:, :2], np.full(count, radius)
 
 
+def covered(item: PlacedObject, points: Vector) -> npt.NDArray[np.bool_]:
+    """Which points (N, 2) of the map are under an object, or less than 0.1 m beside it."""
+    pose = item.world_from_object
+    along = (points - pose.translation.numpy()[:2]) @ pose.rotation.numpy()[:2, :2]
+    inside: npt.NDArray[np.bool_] = (np.abs(along) < item.instance.size_m[:2] / 2 + 0.1).all(1)
+    return inside
+
+
 def sees(objects: Sequence[PlacedObject], eye: Vector, target: Vector) -> bool:
     """Whether no object stands in the way to a target (3,), or around the eye (3,): judged on the map.
 
@@ -109,12 +157,12 @@ def sees(objects: Sequence[PlacedObject], eye: Vector, target: Vector) -> bool:
     return True
 
 
-def _place(rng: Rng, placed: list[PlacedObject], car: Instance, kind: str) -> None:
+def _place(rng: Rng, placed: list[PlacedObject], car: Instance, site: _Site) -> None:
     """The first at the origin, the others around it; after some attempts in vain it stays away."""
     for attempt in range(20):
-        x, y, yaw = _stand(rng, kind, 1 + 0.1 * attempt) if placed else (0.0, 0.0, _stand(rng, kind, 1.0)[2])
-        item = PlacedObject.at(car, shapes.about(2, yaw), np.array([x, y, car.size_m[2] / 2]))
-        if _is_free(item, placed, gap=0.25):
+        x, y, yaw = _stand(rng, site.kind, 1 + 0.1 * attempt)
+        item = site.stood(car, x, y, yaw) if placed else site.stood(car, 0.0, 0.0, yaw)
+        if item is not None and _is_free(item, placed, gap=0.25):
             placed.append(item)
             return
 
@@ -133,15 +181,14 @@ def _stand(rng: Rng, kind: str, spread: float) -> tuple[float, float, float]:
     return float(rng.normal(0, 10 * spread)), y, float(heading + rng.normal(0, 0.05))
 
 
-def _place_beside(rng: Rng, placed: list[PlacedObject], thing: Instance, lanes: tuple[float, float]) -> None:
+def _place_beside(rng: Rng, placed: list[PlacedObject], thing: Instance, site: _Site) -> None:
     """Left or right of the road, along it; what is large a little farther away."""
     for _ in range(5):
-        side = rng.choice([-1, 1])
-        edge = abs(lanes[0] if side < 0 else lanes[1])
-        y = side * (edge + rng.uniform(1.0, 8.0) + 0.5 * thing.size_m[1] * rng.uniform(1.0, 1.5))
-        turn = shapes.about(2, rng.choice([0.0, np.pi]) + rng.normal(0, 0.05))
-        item = PlacedObject.at(thing, turn, np.array([rng.normal(0, 15), y, thing.size_m[2] / 2]))
-        if _is_free(item, placed, gap=0.4):
+        side = int(rng.integers(2))
+        beyond = rng.uniform(1.0, 8.0) + 0.5 * thing.size_m[1] * rng.uniform(1.0, 1.5)
+        y = site.lanes[side] + (beyond if side else -beyond)
+        item = site.stood(thing, rng.normal(0, 15), y, rng.choice([0.0, np.pi]) + rng.normal(0, 0.05))
+        if item is not None and _is_free(item, placed, gap=0.4):
             placed.append(item)
             return
 
@@ -157,26 +204,26 @@ def _is_free(item: PlacedObject, placed: list[PlacedObject], gap: float) -> bool
     return True
 
 
-def _ground(rng: Rng, source: TextureSource, kind: str, lanes: tuple[float, float]) -> list[Part]:
+def _ground(rng: Rng, source: TextureSource, site: _Site) -> list[Part]:
     """Asphalt with markings up to the kerbs, something else beyond."""
     wide = 2 * _HORIZON_M
     asphalt = surfaces.finish(rng, _asphalt(rng), gloss=0.02, roughness=0.9)
-    if kind != "road":
-        parts = [_field(wide, wide, 0.0, -0.01, asphalt, rng.uniform(2, 8))]
-        return parts + (_bays(rng) if kind == "car park" else [])
-    middle, width = sum(lanes) / 2, lanes[1] - lanes[0]
+    if site.kind != "road":
+        parts = [_field(wide, wide, 0.0, 0.0, asphalt, rng.uniform(2, 8))]
+        return parts + (_bays(rng) if site.kind == "car park" else [])
+    middle, width = sum(site.lanes) / 2, site.lanes[1] - site.lanes[0]
     verge = _verge(rng, source)
     parts = [
-        _field(wide, wide, 0.0, -0.03, surfaces.finish(rng, verge, gloss=0.0), rng.uniform(1, 8)),
-        _field(wide, width + 0.6, middle, -0.005, asphalt, rng.uniform(2, 8)),
+        _field(wide, wide, 0.0, _VERGE_M, surfaces.finish(rng, verge, gloss=0.0), rng.uniform(1, 8)),
+        _field(wide, width + 2 * _SHOULDER_M, middle, 0.0, asphalt, rng.uniform(2, 8)),
     ]
-    if rng.random() < 0.7:  # pavements with kerbs
+    if site.pavement > 0:
         stone = surfaces.finish(rng, surfaces.flat(rng.uniform(90, 190) + rng.normal(0, 6, 3)), gloss=0.0)
-        depth = rng.uniform(1.0, 3.0)
-        kerb = shapes.box([wide, depth, 0.1])
-        for side, edge in zip((-1, 1), lanes, strict=True):
-            parts.append((shapes.moved(kerb, 0.0, edge + side * (0.3 + depth / 2), 0.04), stone, BACKDROP))
-    return parts + _markings(rng, lanes)
+        slab = shapes.moved(shapes.box([wide, site.pavement, 0.2]), z=_KERB_M - 0.1)
+        for side, edge in zip((-1, 1), site.lanes, strict=True):
+            kerb = shapes.moved(slab, y=edge + side * (_SHOULDER_M + site.pavement / 2))
+            parts.append((kerb, stone, BACKDROP))
+    return parts + _markings(rng, site.lanes)
 
 
 def _field(length: float, width: float, y: float, z: float, material: Material, period: float) -> Part:
@@ -194,17 +241,17 @@ def _markings(rng: Rng, lanes: tuple[float, float]) -> list[Part]:
     period = rng.uniform(6, 12)
     strips = []
     for y in np.arange(lanes[0] + _LANE_M, lanes[1] - 0.1, _LANE_M):
-        strips += [shapes.moved(dash, float(x), float(y)) for x in np.arange(-60, 60, period)]
+        strips += [shapes.moved(dash, float(x), float(y), _PAINT_M) for x in np.arange(-60, 60, period)]
     if rng.random() < 0.5:
         edge = shapes.panel(2 * _HORIZON_M, 0.15)
-        strips += [shapes.moved(edge, 0.0, y) for y in (lanes[0] + 0.15, lanes[1] - 0.15)]
+        strips += [shapes.moved(edge, 0.0, y, _PAINT_M) for y in (lanes[0] + 0.15, lanes[1] - 0.15)]
     return [(shapes.merge(strips), _line_paint(rng), BACKDROP)] if strips else []
 
 
 def _bays(rng: Rng) -> list[Part]:
     """The lines between the bays of a car park."""
     line = shapes.panel(0.12, 5.0)
-    bays = [shapes.moved(line, 2.7 * (k + 0.5), y) for k in range(-10, 10) for y in (-11.5, -5.5, 0.0, 6.0)]
+    bays = [shapes.moved(line, 2.7 * (k + 0.5), y, _PAINT_M) for k in range(-10, 10) for y in (-11.5, -5.5, 0.0, 6.0)]
     return [(shapes.merge(bays), _line_paint(rng), BACKDROP)] if rng.random() < 0.7 else []
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from category_pose_ros.data.photographs import SUFFIXES, image_names
 from category_pose_ros.rendering.raytracer import TEXTURE_SIZE, Material
 
 Image = npt.NDArray[np.uint8]
@@ -21,15 +22,15 @@ Rng = np.random.Generator
 
 
 def photographs_in(folder: Path) -> list[Path]:
-    """The .jpg and .png files of a folder.
+    """The image files of a folder.
 
     Raises:
         ValueError: there are none.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".png"))
-    if not paths:
-        raise ValueError(f"backgrounds: expected .jpg or .png images in {folder}, found none")
-    return paths
+    names = image_names(folder)
+    if not names:
+        raise ValueError(f"backgrounds: expected images ({', '.join(SUFFIXES)}) in {folder}, found none")
+    return [folder / name for name in names]
 
 
 @dataclass(eq=False)
@@ -44,14 +45,19 @@ class TextureSource:
 
     @staticmethod
     def from_folder(folder: Path | None, held_out: bool = False, short_side: int = 300) -> TextureSource:
-        """The .jpg and .png images of a folder, without every tenth; those alone where `held_out`.
+        """The images of a folder, without every tenth; those alone where `held_out`.
 
         So that evaluation shows no photograph that training saw.
+
+        Raises:
+            ValueError: an image cannot be read, or there are too few for a tenth.
         """
         if folder is None:
             return TextureSource()
-        images = []
-        for number, path in enumerate(photographs_in(folder)):
+        images, paths = [], photographs_in(folder)
+        if held_out and len(paths) < 10:
+            raise ValueError(f"backgrounds: expected at least 10 photographs in {folder}, got {len(paths)}")
+        for number, path in enumerate(paths):
             image = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if image is None:
                 raise ValueError(f"backgrounds: {path} is not a readable image")
@@ -166,12 +172,11 @@ def label(rng: Rng, source: TextureSource, base: Image) -> Image:
             region = image[top : top + height, left : left + width]
             region[:] = source.patch(rng, region.shape[1], region.shape[0])
         else:
-            shape = cv2.rectangle if rng.random() < 0.5 else None
-            colour = random_colour(rng).tolist()
-            centre = (int(left + width / 2), int(top + height / 2))
-            if shape is not None:
-                shape(image, (int(left), int(top)), (int(left + width), int(top + height)), colour, -1)
+            square, colour = rng.random() < 0.5, random_colour(rng).tolist()
+            if square:
+                cv2.rectangle(image, (int(left), int(top)), (int(left + width), int(top + height)), colour, -1)
             else:
+                centre = (int(left + width / 2), int(top + height / 2))
                 cv2.ellipse(image, centre, (int(width / 2), int(height / 2)), 0, 0, 360, colour, -1)
     for _ in range(rng.integers(0, 4)):
         _letter(rng, image)

@@ -13,39 +13,36 @@ from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
 from category_pose_ros.geometry.mesh import Mesh
 from category_pose_ros.rendering.raytracer import Lighting
 
+_Ball = tuple[npt.NDArray[np.float64], float]  # centre and radius, metres; a disc on a table
+
 _UPRIGHT = {"laptop": 0.85}  # share of those that never lie on a side, whatever the others do
 
 
 def place_on_table(rng: Rng, instances: list[Instance]) -> list[PlacedObject]:
     """Standing (mostly), lying or upside down, without touching each other."""
     placed: list[PlacedObject] = []
-    discs: list[tuple[npt.NDArray[np.float64], float]] = []
-    spread = 0.04 + 0.05 * len(instances)
+    discs: list[_Ball] = []
     for instance in instances:
         rotation = _resting_rotation(rng, instance.category)
         extent = instance.extent(rotation)
         radius = float(np.hypot(extent[0], extent[1])) / 2
-        for attempt in range(30):
-            centre = rng.normal(0, spread * (1 + 0.15 * attempt), 2) * (len(placed) > 0)
-            if all(np.linalg.norm(centre - other) > 0.85 * (radius + size) for other, size in discs):
-                break
-        else:
-            continue
-        discs.append((centre, radius))
-        placed.append(PlacedObject.at(instance, rotation, np.array([*centre, extent[2] / 2])))
+        centre = _free_centre(rng, discs, radius, 0.04 + 0.05 * len(instances), 0.85, axes=2)
+        if centre is not None:
+            discs.append((centre, radius))
+            placed.append(PlacedObject.at(instance, rotation, np.array([*centre, -instance.lowest(rotation)])))
     return placed
 
 
 def place_in_air(rng: Rng, instances: list[Instance]) -> list[PlacedObject]:
     """Anywhere and anyhow, the first one at the origin."""
     placed: list[PlacedObject] = []
+    balls: list[_Ball] = []
     for instance in instances:
-        centre = rng.normal(0, 0.13, 3) * (len(placed) > 0)
-        near = [float(np.linalg.norm(centre - item.world_from_object.translation.numpy())) for item in placed]
         reach = float(np.linalg.norm(instance.size_m)) / 2
-        if near and min(near) < 0.7 * reach + 0.03:
-            continue
-        placed.append(PlacedObject.at(instance, random_rotation(rng), centre))
+        centre = _free_centre(rng, balls, reach, 0.13, 0.7, axes=3)
+        if centre is not None:
+            balls.append((centre, reach))
+            placed.append(PlacedObject.at(instance, random_rotation(rng), centre))
     return placed
 
 
@@ -78,6 +75,24 @@ def room_light(rng: Rng, source: TextureSource) -> Lighting:
         colours.astype(np.float32),
         float(rng.choice([0.01, 0.05, 0.2])),
     )
+
+
+def _free_centre(
+    rng: Rng, taken: list[_Ball], radius: float, spread: float, apart: float, axes: int
+) -> npt.NDArray[np.float64] | None:
+    """The origin for the first, around it (`axes` coordinates, metres) for others; None: no room was found.
+
+    Args:
+        taken: where others are.
+        radius: of the ball, or the disc on a table, that covers the object.
+        spread: standard deviation of the first attempt, metres.
+        apart: least distance of two objects as a share of the sum of their radii.
+    """
+    for attempt in range(30):
+        centre = rng.normal(0, spread * (1 + 0.15 * attempt), axes) * (len(taken) > 0)
+        if all(np.linalg.norm(centre - other) > apart * (radius + size) for other, size in taken):
+            return centre
+    return None
 
 
 def _resting_rotation(rng: Rng, category: str) -> Matrix:

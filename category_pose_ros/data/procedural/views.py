@@ -58,9 +58,9 @@ def random_view(rng: Rng, scene: Scene, target: Vector, direction: Vector, dista
         rotation = look_at(_street_eye(rng, scene, target, distance), target, roll).rotation.numpy().astype(np.float64)
     elif scene.surroundings is Surroundings.TABLE:
         elevation = np.radians(rng.triangular(2, 30, 85))
-        outward = _outward(elevation, rng.uniform(-np.pi, np.pi))
+        away = outward(elevation, rng.uniform(-np.pi, np.pi))
         roll = rng.normal(0, 0.12) if rng.random() < 0.85 else rng.uniform(-np.pi, np.pi)
-        rotation = look_at(target + distance * outward, target, roll).rotation.numpy().astype(np.float64)
+        rotation = look_at(target + distance * away, target, roll).rotation.numpy().astype(np.float64)
     else:
         rotation = random_rotation(rng)
     rotation = _turn_axis_to(direction) @ rotation
@@ -75,8 +75,8 @@ def backdrop(rng: Rng, source: TextureSource, scene: Scene, width: int, height: 
     return source.patch(rng, width, height)
 
 
-def _outward(elevation: float, azimuth: float) -> Vector:
-    """The unit vector (3,) towards a camera."""
+def outward(elevation: float, azimuth: float) -> Vector:
+    """The unit vector (3,) towards a camera at an elevation and azimuth (radians), z up."""
     across = np.cos(elevation)
     return np.array([across * np.cos(azimuth), across * np.sin(azimuth), np.sin(elevation)])
 
@@ -91,7 +91,7 @@ def _street_eye(rng: Rng, scene: Scene, target: Vector, distance: float) -> Vect
     else:
         elevation = np.radians(rng.triangular(3, 12, 60))
     for _ in range(8):
-        eye = target + distance * _outward(float(elevation), rng.uniform(-np.pi, np.pi))
+        eye = target + distance * outward(float(elevation), rng.uniform(-np.pi, np.pi))
         if streets.sees(scene.objects, eye, target):
             break
     return eye
