@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -14,6 +16,7 @@ from torch.testing import assert_close
 pytest.importorskip("embreex", reason="the ray tracer is not available on this platform")
 
 from category_pose_ros.cli import main
+from category_pose_ros.data.annotations import AnnotatedFrame
 from category_pose_ros.data.bags import BagFrames
 from category_pose_ros.data.bop import BopScene
 from category_pose_ros.data.samples import SampleConfig, SceneSamples
@@ -151,6 +154,25 @@ def test_a_sequence_says_where_its_camera_was() -> None:
         for target in item.objects:
             place = (item.world_from_camera @ target.camera_from_object.to(torch.float64)).translation
             assert_close(place, places.setdefault(target.track_id, place), atol=1e-5, rtol=0)
+
+
+def test_the_command_holds_one_frame_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a scene and a bag are written, each frame is in both before the next is made."""
+    frames = itertools.islice(synthesize_sequence(9, 10.0, 0, SMALL), 1)
+    item = next(iter(frames))
+    seen = []
+
+    def slow(*_: object) -> Iterator[AnnotatedFrame]:
+        for number in range(3):
+            seen.append(len(list((tmp_path / "set").glob("rgb/*"))))
+            yield dataclasses.replace(item, frame=dataclasses.replace(item.frame, stamp_ns=number))
+
+    monkeypatch.setattr("category_pose_ros.cli.synthesize.synthesize_sequence", slow)
+    with pytest.raises(SystemExit) as ended:
+        main(["synthesize", str(tmp_path / "set"), "--sequence", "--bag", "--images", "3"])
+    assert ended.value.code == 0
+    assert seen == [0, 1, 2]
+    assert len(BopScene(tmp_path / "set")) == len(list(BagFrames(tmp_path / "set" / "bag"))) == 3
 
 
 def test_the_command_writes_a_scene_and_a_bag(tmp_path: Path) -> None:

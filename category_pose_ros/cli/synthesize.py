@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from category_pose_ros.cli.options import about
 from category_pose_ros.cli.settings import override
-from category_pose_ros.data.bag_writer import write_bag
+from category_pose_ros.data.annotations import AnnotatedFrame
+from category_pose_ros.data.bag_writer import bag_writer
 from category_pose_ros.data.bop_writer import write_scene
 from category_pose_ros.data.procedural.scenes import DEFAULT_CATEGORIES, known_families
 from category_pose_ros.data.synthesize import SynthesisConfig, synthesize_images, synthesize_sequence
@@ -60,6 +61,11 @@ def synthesize(
         if not bag:
             write_scene(output, shown, image_suffix=".jpg")
             return
-        for_scene, for_bag = itertools.tee(shown)
-        write_bag(output / "bag", (item.frame for item in for_bag))
-        write_scene(output, for_scene, image_suffix=".jpg")
+        with bag_writer(output / "bag") as record:
+
+            def recorded() -> Iterator[AnnotatedFrame]:
+                for item in shown:
+                    record(item.frame)
+                    yield item
+
+            write_scene(output, recorded(), image_suffix=".jpg")

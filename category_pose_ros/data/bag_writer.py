@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,25 +18,21 @@ from category_pose_ros.records import SECOND_NS, Frame
 _METADATA_VERSION: Literal[8] = 8  # the one with quality of service as text, which Humble can read
 
 
-def write_bag(
+@contextmanager
+def bag_writer(
     path: Path,
-    frames: Iterable[Frame],
     *,
     image_topic: str = "/camera/image/compressed",
     camera_info_topic: str = "/camera/camera_info",
     frame_id: str = "camera_optical_frame",
     jpeg_quality: int = 90,
-) -> int:
-    """Write JPEG images and their intrinsics as an MCAP bag with zstd compression.
+) -> Iterator[Callable[[Frame], None]]:
+    """Writes one frame, JPEG image and intrinsics, to an MCAP bag with zstd compression.
 
     Depth is left out. The stamps of the frames are the headers' stamps and the time of recording.
 
     Args:
         path: folder of the bag, which must not exist yet.
-        frames: consumed one by one.
-
-    Returns:
-        How many frames were written.
 
     Raises:
         ValueError: the bag exists already.
@@ -46,18 +43,32 @@ def write_bag(
     except WriterError as error:
         raise ValueError(f"{path}: {error}") from error
     writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-    count = 0
     with writer:
         infos = writer.add_connection(camera_info_topic, "sensor_msgs/msg/CameraInfo", typestore=store)
         images = writer.add_connection(image_topic, "sensor_msgs/msg/CompressedImage", typestore=store)
-        for frame in frames:
-            count += 1
+
+        def write(frame: Frame) -> None:
             header = _header(store.types, frame.stamp_ns, frame_id)
             for connection, message in (
                 (infos, _camera_info(store.types, header, frame.camera)),
                 (images, _jpeg(store.types, header, frame, jpeg_quality)),
             ):
                 writer.write(connection, frame.stamp_ns, store.serialize_cdr(message, connection.msgtype))
+
+        yield write
+
+
+def write_bag(path: Path, frames: Iterable[Frame], **options: Any) -> int:
+    """Write frames, consumed one by one, as a bag; the options are those of `bag_writer`.
+
+    Returns:
+        How many frames were written.
+    """
+    count = 0
+    with bag_writer(path, **options) as write:
+        for frame in frames:
+            write(frame)
+            count += 1
     return count
 
 
