@@ -326,6 +326,9 @@ def test_a_missing_device_and_missing_photographs_are_named(tmp_path: Path) -> N
     (tmp_path / "photographs").mkdir()
     with pytest.raises(ValueError, match=r"backgrounds: expected .* found none"):
         train(CONFIG, tmp_path, backgrounds=tmp_path / "photographs")
+    (tmp_path / "photographs" / "damaged.png").touch()
+    with pytest.raises(ValueError, match=r"^backgrounds: .*damaged\.png is not a readable image$"):
+        train(dataclasses.replace(CONFIG, workers=1), tmp_path, backgrounds=tmp_path / "photographs")
 
 
 def test_a_deeper_network_begins_as_the_one_that_it_starts_from(uninterrupted: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from category_pose_ros.config import from_dict, section, setting, to_dict, validate
 from category_pose_ros.data.procedural.scenes import FAMILIES, known_families
-from category_pose_ros.data.procedural.surfaces import photographs_in
+from category_pose_ros.data.procedural.surfaces import TextureSource
 from category_pose_ros.data.samples import SampleConfig, Samples, SceneSamples
 from category_pose_ros.models.backbone import Backbone, BackboneConfig
 from category_pose_ros.models.checkpoint import NeuralMeshModel, load_model, save_model
@@ -107,8 +107,7 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None, in
             damaged, or of other categories or another network; there are no photographs, or no CUDA.
     """
     device = device_for(config.device)
-    if backgrounds is not None:
-        photographs_in(backgrounds)  # here, and not in the processes that render
+    TextureSource.from_folder(backgrounds)  # what cannot be read is said here, and not by the processes that render
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     output.mkdir(parents=True, exist_ok=True)

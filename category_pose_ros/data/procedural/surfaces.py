@@ -21,18 +21,6 @@ Image = npt.NDArray[np.uint8]
 Rng = np.random.Generator
 
 
-def photographs_in(folder: Path) -> list[Path]:
-    """The image files of a folder.
-
-    Raises:
-        ValueError: there are none.
-    """
-    names = image_names(folder)
-    if not names:
-        raise ValueError(f"backgrounds: expected images ({', '.join(SUFFIXES)}) in {folder}, found none")
-    return [folder / name for name in names]
-
-
 @dataclass(eq=False)
 class TextureSource:
     """Photographs, or fractal noise where there are none.
@@ -50,11 +38,13 @@ class TextureSource:
         So that evaluation shows no photograph that training saw.
 
         Raises:
-            ValueError: an image cannot be read, or there are too few for a tenth.
+            ValueError: there are no images, too few for a tenth, or one that cannot be read.
         """
         if folder is None:
             return TextureSource()
-        images, paths = [], photographs_in(folder)
+        images, paths = [], [folder / name for name in image_names(folder)]
+        if not paths:
+            raise ValueError(f"backgrounds: expected images ({', '.join(SUFFIXES)}) in {folder}, found none")
         if held_out and len(paths) < 10:
             raise ValueError(f"backgrounds: expected at least 10 photographs in {folder}, got {len(paths)}")
         for number, path in enumerate(paths):
