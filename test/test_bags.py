@@ -91,9 +91,20 @@ def test_what_is_written_is_read(tmp_path):
 
 def test_the_rate_is_that_of_the_images_and_not_of_what_else_was_recorded(tmp_path):
     images = [("/cam/image_raw", IMAGE, k * 10**8, raw_image(gradient(), "rgb8")) for k in range(30)]
-    infos = [("/cam/camera_info", INFO, time_ns, camera_info()) for time_ns in (0, 61 * 10**9)]
+    images += [("/cam/image_raw", IMAGE, 60 * 10**9 + k * 10**8, raw_image(gradient(), "rgb8")) for k in range(5)]
+    infos = [("/cam/camera_info", INFO, time_ns, camera_info()) for time_ns in (0, 90 * 10**9)]
     bag = BagFrames(make_bag(tmp_path / "bag", [infos[0], *images, infos[1]]))
     assert bag.rate_hz == pytest.approx(10.0)
+
+
+def test_what_fails_leaves_no_bag(tmp_path):
+    def broken():
+        yield from frames(2)
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        write_bag(tmp_path / "bag", broken())
+    assert write_bag(tmp_path / "bag", frames(2)) == 2
 
 
 def test_a_bag_is_not_overwritten(tmp_path):

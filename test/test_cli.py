@@ -261,7 +261,11 @@ def test_evaluate_sequence_shows_what_happens_to_sequences(run, estimator, tmp_p
 
 def test_what_cannot_be_written_is_refused_before_the_work(run, estimator, tmp_path, image):
     (tmp_path / "text").touch()
-    for arguments in (("--json", tmp_path / "text" / "out.json"), ("--overlay", "out.picture")):
+    for arguments in (
+        ("--json", tmp_path / "text" / "out.json"),
+        ("--overlay", "out.picture"),
+        ("--overlay", "out.psd"),
+    ):
         assert run("estimate", image, *CAMERA_OPTION, *arguments)[0] == 2
     assert estimator.frames == []
 

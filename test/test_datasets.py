@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from category_pose_ros.data.bop import BopScene
 from category_pose_ros.data.datasets import LAYOUTS, open_dataset
+from category_pose_ros.data.frames import FrameList
 from category_pose_ros.data.kitti import KittiObjects
 from category_pose_ros.data.nocs import NocsScenes
 from category_pose_ros.data.pascal3d import Pascal3d
@@ -328,6 +329,15 @@ def test_occluded_pascal3d_takes_poses_from_beside_and_visibility_from_masks(tmp
     np.savez(path, mask=mask, occluder_mask=occluders & False)
     assert occlusion_level(evaluate(lambda _: [], open_dataset(folder)).objects[0]) == "L2"  # as the folder says
     assert Pascal3d(tmp_path / "PASCAL3D+_release1.1")[0].objects[0].visible_fraction == 1.0
+
+
+def test_an_index_error_is_not_the_end_of_the_frames():
+    class Stumbling(FrameList):
+        def load(self, name):
+            raise IndexError("out of range")
+
+    with pytest.raises(IndexError):
+        list(Stumbling(["a", "b"]))
 
 
 def test_images_alone_are_frames_without_objects(tmp_path):

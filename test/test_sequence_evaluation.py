@@ -181,6 +181,9 @@ def test_what_is_hidden_counts_no_more_than_what_is_absent() -> None:
     for gone in (away, []):
         summary = run([there, there, gone, gone, gone, there, there, there], published)
         assert (summary.frames, summary.tracked, summary.recovery_frames) == (5, 0.8, 1.0)
+    held = [[track(7, pose())]] * 8
+    for gone in (away, []):
+        assert run([there, there, gone, gone, gone, there, there, there], held).notice_frames == 3.0
 
 
 def test_only_what_was_gone_returns() -> None:

@@ -122,12 +122,13 @@ def test_what_is_covered_is_under_the_object() -> None:
 
 def test_a_way_stays_free() -> None:
     way = np.stack([np.linspace(-40, -6, 200), np.full(200, -1.65)], 1)
-    left_out = 0
+    in_the_way = 0
     for seed in range(12):
         free = make_scene(np.random.default_rng(seed), SOURCE, ("car",), 5, way=way).objects
-        left_out += len(street(seed, 5).objects) - len(free)
+        in_the_way += sum(streets.covered(item, way).any() for item in street(seed, 5).objects)
         assert not any(streets.covered(item, way).any() for item in free)
-    assert left_out > 0
+        assert sum(item.instance.category == "car" for item in free) == 5  # elsewhere, and not left out
+    assert in_the_way > 0
 
 
 def test_a_car_in_between_hides_what_is_behind() -> None:

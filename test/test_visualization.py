@@ -16,8 +16,9 @@ from category_pose_ros.data.procedural import shapes
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.records import ObjectEstimate, Track, TrackState
 from category_pose_ros.rendering.surface import Surface
+from category_pose_ros.visualization import overlay as overlay_module
 from category_pose_ros.visualization import plots
-from category_pose_ros.visualization.label import draw_label
+from category_pose_ros.visualization.label import draw_label, place_label
 from category_pose_ros.visualization.overlay import draw_box, draw_overlay
 from category_pose_ros.visualization.palette import category_colour
 from category_pose_ros.visualization.plots import plot_average_precision
@@ -117,27 +118,39 @@ def test_the_label_of_a_track_shows_its_id():
 @pytest.mark.parametrize("anchor", [(-50.0, -50.0), (400.0, 400.0), (160.0, 120.0)])
 def test_labels_stay_inside_the_image(anchor):
     canvas = GREY.copy()
-    left, top, right, bottom = draw_label(canvas, "laptop #3 0.87", anchor, (255, 255, 0))
-    inside = draw_label(GREY.copy(), "laptop #3 0.87", (160.0, 120.0), (255, 255, 0))
+    left, top, right, bottom = place = place_label(320, 240, "laptop #3 0.87", anchor)
+    inside = place_label(320, 240, "laptop #3 0.87", (160.0, 120.0))
+    draw_label(canvas, "laptop #3 0.87", place, (255, 255, 0))
     assert (right - left, bottom - top) == (inside[2] - inside[0], inside[3] - inside[1])
     assert changed(canvas) == (left, top, right - 1, bottom - 1)
 
 
 def test_a_label_wider_than_the_image_is_cut():
     canvas = GREY[:30, :40].copy()
-    draw_label(canvas, "a very long category name", (20.0, 20.0), (255, 255, 0))
+    place = place_label(40, 30, "a very long category name", (20.0, 20.0))
+    draw_label(canvas, "a very long category name", place, (255, 255, 0))
     assert (canvas[8, [0, 39]] != 90).any(-1).all()
 
 
 def test_labels_make_room_for_each_other():
-    canvas, plates = GREY.copy(), []
+    plates = []
     for number in range(12):  # more than fit above
-        plates.append(draw_label(canvas, f"mug #{number}", (160.0, 120.0), (255, 255, 0), plates))
+        plates.append(place_label(320, 240, f"mug #{number}", (160.0, 118.0), plates))
     shown = np.zeros(GREY.shape[:2], dtype=int)
     for left, top, right, bottom in plates:
         shown[top:bottom, left:right] += 1
     assert shown.max() == 1
-    assert plates[0][1] == draw_label(canvas, "mug #0", (160.0, 120.0), (255, 255, 0))[1]
+    assert plates[0] == place_label(320, 240, "mug #0", (160.0, 118.0))
+
+
+def test_the_label_of_the_nearest_is_drawn_last_where_there_may_be_no_room(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(overlay_module, "draw_label", lambda _, text, plate, colour: drawn.append((text, plate)))
+    objects = [guess((0.0, 0.0, 0.7 + 0.1 * k), name) for k, name in enumerate(("can", "mug", "bowl", "bottle"))]
+    for ordered in (objects, objects[::-1]):
+        drawn.clear()
+        draw_overlay(GREY[:64, :96], Camera(60.0, 60.0, 47.5, 31.5, 96, 64), ordered)
+        assert [text.split()[0] for text, _ in drawn] == ["bottle", "bowl", "mug", "can"]
 
 
 @pytest.mark.parametrize("at", [(2.0, 0.0, 1.0), (0.0, -1.5, 1.0)])
@@ -182,6 +195,23 @@ def test_a_lens_does_not_fold_what_is_beside_the_image_into_it(model, distortion
         assert outside.all()
     middle = project_segment(lens, np.array([-0.3, 0.1, 1.0]), np.array([0.3, 0.1, 1.0]))
     assert len(middle) == 17  # none of it is left out
+
+
+def test_of_a_long_line_all_that_a_lens_shows_is_drawn():
+    lens = Camera(400.0, 400.0, 319.5, 239.5, 640, 480, distortion=(-0.3, 0.0, 0.0, 0.0, 0.0))
+    start, end = np.array([0.5, 0.2, 1.0]), np.array([60.0, 0.2, 1.0])  # a hundredth of it is in view
+    points = project_segment(lens, start, end)
+    assert len(points) == 17
+    assert points[-1, 0] > 580  # where the lens turns back
+    assert np.abs(np.diff(points, axis=0)).max() < 60
+
+
+@pytest.mark.parametrize("distortion", [(1.5, 2.0, 0.0, 0.0, 3.0), (0.2, 0.5, 0.0, 0.0, 5.0)])
+def test_a_lens_that_spreads_without_end_draws_nothing_far_outside(distortion):
+    lens = Camera(500.0, 500.0, 159.5, 119.5, 320, 240, distortion=distortion)
+    points = project_segment(lens, np.array([0.1, 0.1, 1.0]), np.array([3.0, 0.4, 1.0]))
+    assert len(points) > 1
+    assert np.abs(points).max() < 4 * np.hypot(320, 240)
 
 
 def test_meshes_are_seen_from_aside_and_above_wherever_the_principal_point_is():

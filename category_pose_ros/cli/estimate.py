@@ -72,7 +72,8 @@ def estimate(
     for argument, path in (("--json", json_path), ("--overlay", overlay), ("--rendering", rendering)):
         if path:
             make_folder(path.parent, argument)
-            if argument != "--json" and path.suffix.lower() not in Image.registered_extensions():
+            kind = Image.registered_extensions().get(path.suffix.lower())
+            if argument != "--json" and kind not in Image.SAVE:
                 raise click.BadParameter(f"expected the name of an image file, got {path}", param_hint=argument)
     frame = _read_frame(image, camera, upright=not depth and not mask)
     if not math.isfinite(depth_scale):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ def bag_writer(
         path: folder of the bag, which must not exist yet.
 
     Raises:
-        ValueError: the bag exists already.
+        ValueError: the bag exists already. What ends the writing with an error leaves no bag.
     """
     store = get_typestore(Stores.ROS2_HUMBLE)
     try:
@@ -43,7 +44,7 @@ def bag_writer(
     except WriterError as error:
         raise ValueError(f"{path}: {error}") from error
     writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-    with writer:
+    with _removed_on_error(path), writer:
         infos = writer.add_connection(camera_info_topic, "sensor_msgs/msg/CameraInfo", typestore=store)
         images = writer.add_connection(image_topic, "sensor_msgs/msg/CompressedImage", typestore=store)
 
@@ -56,6 +57,15 @@ def bag_writer(
                 writer.write(connection, frame.stamp_ns, store.serialize_cdr(message, connection.msgtype))
 
         yield write
+
+
+@contextmanager
+def _removed_on_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def write_bag(path: Path, frames: Iterable[Frame], **options: Any) -> int:

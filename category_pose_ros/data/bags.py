@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class BagFrames:
 
     Attributes:
         image_topic, camera_info_topic: the topics that are read.
-        rate_hz: mean rate of the first images, by when they were recorded; 0 where there are fewer than two.
+        rate_hz: usual rate of the first images, by when they were recorded; 0 where there are fewer than two.
     """
 
     def __init__(self, path: Path, image_topic: str | None = None, camera_info_topic: str | None = None) -> None:
@@ -112,12 +113,12 @@ def _messages(path: Path, topics: Sequence[str]) -> Iterator[tuple[str, int, Any
 
 
 def _rate_hz(reader: AnyReader, path: Path, topic: str) -> float:
-    """Of the first messages of a topic: others may have been recorded before, between and long after them."""
+    """Of the first messages of a topic, whatever pauses there are and whatever else was recorded."""
     with _told_as_damage(path):
         stream = reader.messages([connection for connection in reader.connections if connection.topic == topic])
-        times_ns = [log_time_ns for _, log_time_ns, _ in islice(stream, _RATE_MESSAGES)]
-    elapsed_ns = times_ns[-1] - times_ns[0] if times_ns else 0
-    return (len(times_ns) - 1) * SECOND_NS / elapsed_ns if elapsed_ns > 0 else 0.0
+        times_ns = [log_time_ns for _, log_time_ns, _ in itertools.islice(stream, _RATE_MESSAGES)]
+    intervals_ns = [after - before for before, after in itertools.pairwise(times_ns) if after > before]
+    return SECOND_NS / statistics.median(intervals_ns) if intervals_ns else 0.0
 
 
 @contextmanager

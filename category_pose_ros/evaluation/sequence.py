@@ -252,7 +252,7 @@ def _notices(moments: Sequence[ObjectMoment]) -> list[float]:
     found: list[float] = []
     told = [moment for moment in moments if moment.counts or moment.gone]
     for k in range(1, len(told)):
-        if told[k - 1].is_right and (told[k].gone or told[k].is_false):
+        if told[k - 1].counts and told[k - 1].is_right and (told[k].gone or told[k].is_false):
             run = itertools.takewhile(lambda moment: (moment.gone and moment.claimed) or moment.is_false, told[k:])
             found.append(float(sum(1 for _ in run)))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -13,7 +13,7 @@ import torch
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.mesh import box_corners
 from category_pose_ros.records import ObjectEstimate, Track
-from category_pose_ros.visualization.label import Plate, draw_label
+from category_pose_ros.visualization.label import Plate, draw_label, place_label
 from category_pose_ros.visualization.palette import AXIS_COLOURS, Colour, category_colour
 from category_pose_ros.visualization.projection import project_segment
 
@@ -51,8 +51,9 @@ def draw_overlay(rgb: Image, camera: Camera, objects: Sequence[ObjectEstimate | 
         draw_box(canvas, camera, pose, estimate.size_m, colour)
         _draw_axes(canvas, camera, pose, estimate.size_m)
     plates: list[Plate] = []
-    for item in reversed(ordered):  # afterwards, so that no box crosses a label; near objects choose first
-        plates += _label(canvas, camera, item, plates)
+    near_first = [label for item in reversed(ordered) for label in _label(camera, item, plates)]
+    for text, plate, colour in reversed(near_first):  # after the boxes, which would cross them; near ones on top
+        draw_label(canvas, text, plate, colour)
     return canvas
 
 
@@ -123,17 +124,16 @@ def _fixed_point(points: npt.NDArray[np.float64]) -> Any:
     return np.rint(points * 2**_SUBPIXEL_BITS).astype(np.int32)
 
 
-def _label(canvas: Image, camera: Camera, item: ObjectEstimate | Track, taken: Sequence[Plate]) -> list[Plate]:
-    """Where it is; nowhere for an object that is not in the image."""
+def _label(camera: Camera, item: ObjectEstimate | Track, taken: list[Plate]) -> Iterator[tuple[str, Plate, Colour]]:
+    """What to draw where, which is added to what is taken; nothing for an object that is not in the image."""
     estimate = _estimate(item)
     pose = estimate.camera_from_object.to("cpu").to(torch.float64)
     corners = (pose @ torch.from_numpy(box_corners(estimate.size_m))).numpy()
-    lines = [project_segment(camera, corners[start], corners[end]) for start, end in _EDGES]
-    points = np.concatenate(lines)
+    points = np.concatenate([project_segment(camera, corners[start], corners[end]) for start, end in _EDGES])
     if len(points) == 0 or (points.max(0) < 0).any() or (points.min(0) > (camera.width, camera.height)).any():
-        return []
+        return
     number = f" #{item.track_id}" if isinstance(item, Track) else ""
     text = f"{estimate.category}{number} {estimate.score:.2f}"
-    top = points[points[:, 1].argmin()]
-    anchor = float(points[:, 0].mean()), float(top[1])
-    return [draw_label(canvas, text, anchor, category_colour(estimate.category), taken)]
+    anchor = float(points[:, 0].mean()), float(points[:, 1].min())
+    taken.append(place_label(camera.width, camera.height, text, anchor, taken))
+    yield text, taken[-1], category_colour(estimate.category)

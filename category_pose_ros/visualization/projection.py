@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import lru_cache
 
@@ -14,12 +15,11 @@ from category_pose_ros.geometry import Camera
 _NEAR_M = 0.01  # what is nearer to the camera's plane than this is cut off
 _SAMPLES = 16  # pieces per line under lens distortion
 _REACH = 4.0  # image diagonals around the image; nothing farther out is drawn
+_Point = npt.NDArray[np.float64]  # (3,), camera frame, metres
 _RADII = 512  # at which a lens is asked whether it still spreads
 
 
-def project_segment(
-    camera: Camera, start: npt.NDArray[np.float64], end: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def project_segment(camera: Camera, start: _Point, end: _Point) -> npt.NDArray[np.float64]:
     """Pixels (N, 2) along the segment between two points (3,) of the camera frame.
 
     N is 0 where nothing of it can be drawn: it lies behind the camera, or far outside the view of the lens.
@@ -32,10 +32,24 @@ def project_segment(
         start = start + (end - start) * (_NEAR_M - start[2]) / (end[2] - start[2])
     if not camera.is_distorted:
         return np.asarray(camera.project(torch.from_numpy(np.stack([start, end]))).numpy())
-    fractions = np.linspace(0.0, 1.0, _SAMPLES + 1)[:, None]
-    points = torch.from_numpy(start + fractions * (end - start))
-    radius = (points[:, :2].norm(dim=-1) / points[:, 2]).numpy()
-    return np.asarray(camera.project(points).numpy()[radius < _view_radius(camera)])
+    within = _in_view(start, end, _view_radius(camera))
+    if within is None:
+        return np.empty((0, 2))
+    fractions = np.linspace(*within, _SAMPLES + 1)[:, None]
+    pixels = np.asarray(camera.project(torch.from_numpy(start + fractions * (end - start))).numpy())
+    return np.asarray(pixels[np.abs(pixels).max(-1) < _REACH * np.hypot(camera.width, camera.height)])
+
+
+def _in_view(start: _Point, end: _Point, radius: float) -> tuple[float, float] | None:
+    """Between which fractions a segment before the camera is inside the cone x^2 + y^2 < (radius z)^2, if anywhere."""
+    metric = np.array([1.0, 1.0, -(radius**2)])
+    along = end - start
+    roots = np.roots([metric @ along**2, 2 * metric @ (start * along), metric @ start**2])
+    cuts = sorted(float(root.real) for root in roots if abs(root.imag) < 1e-12 and 0 < root.real < 1)
+    for low, high in itertools.pairwise([0.0, *cuts, 1.0]):  # the cone is convex: at most one of them is inside
+        if metric @ (start + 0.5 * (low + high) * along) ** 2 < 0:
+            return low, high
+    return None
 
 
 @lru_cache(maxsize=16)

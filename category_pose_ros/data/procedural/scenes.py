@@ -119,11 +119,10 @@ def _street_scene(rng: Rng, source: TextureSource, cars: int, way: npt.NDArray[n
     # A street has fewer models than cars: a car takes as long to make as the rest of a small scene.
     models = [make_car(rng, source) for _ in range(min(cars, int(rng.integers(1, 4))))]
     others = [repainted(rng, models[rng.integers(len(models))]) for _ in range(cars - len(models))]
-    street = streets.make_street(rng, source, [*models, *others])
-    objects = tuple(item for item in street.objects if way is None or not streets.covered(item, way).any())
-    parts = [part for number, item in enumerate(objects) for part in item.parts(number)]
+    street = streets.make_street(rng, source, [*models, *others], way)
+    parts = [part for number, item in enumerate(street.objects) for part in item.parts(number)]
     tracer = RayTracer([*parts, *street.ground])
-    return Scene(objects, streets.daylight(rng, source), tracer, Surroundings.STREET)
+    return Scene(street.objects, streets.daylight(rng, source), tracer, Surroundings.STREET)
 
 
 def canonical_box(camera_from_object: SE3, instance: Instance) -> tuple[SE3, npt.NDArray[np.float64]]:

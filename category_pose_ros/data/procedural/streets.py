@@ -73,14 +73,18 @@ class _Site:
         return surface, (_VERGE_M, _KERB_M, 0.0, _KERB_M, _VERGE_M)[surface]
 
 
-def make_street(rng: Rng, source: TextureSource, cars: Sequence[Instance]) -> Street:
-    """A road along x with lanes, a crossing, or a car park; without overlaps, so that a car may be left out."""
-    site = _Site.random(rng)
+def make_street(rng: Rng, source: TextureSource, cars: Sequence[Instance], way: Vector | None = None) -> Street:
+    """A road along x with lanes, a crossing, or a car park; without overlaps, so that a car may be left out.
+
+    Args:
+        way: (N, 2) points that stay free.
+    """
+    site, free = _Site.random(rng), np.zeros((0, 2)) if way is None else way
     placed: list[PlacedObject] = []
     for car in cars:
-        _place(rng, placed, car, site)
+        _place(rng, placed, car, site, free)
     for _ in range(rng.integers(0, 9)):
-        _place_beside(rng, placed, make_street_distractor(rng, source), site)
+        _place_beside(rng, placed, make_street_distractor(rng, source), site, free)
     return Street(tuple(placed), _ground(rng, source, site))
 
 
@@ -157,12 +161,12 @@ def sees(objects: Sequence[PlacedObject], eye: Vector, target: Vector) -> bool:
     return True
 
 
-def _place(rng: Rng, placed: list[PlacedObject], car: Instance, site: _Site) -> None:
+def _place(rng: Rng, placed: list[PlacedObject], car: Instance, site: _Site, way: Vector) -> None:
     """The first at the origin, the others around it; after some attempts in vain it stays away."""
     for attempt in range(20):
         x, y, yaw = _stand(rng, site.kind, 1 + 0.1 * attempt)
         item = site.stood(car, x, y, yaw) if placed else site.stood(car, 0.0, 0.0, yaw)
-        if item is not None and _is_free(item, placed, gap=0.25):
+        if item is not None and _is_free(item, placed, 0.25, way):
             placed.append(item)
             return
 
@@ -181,19 +185,21 @@ def _stand(rng: Rng, kind: str, spread: float) -> tuple[float, float, float]:
     return float(rng.normal(0, 10 * spread)), y, float(heading + rng.normal(0, 0.05))
 
 
-def _place_beside(rng: Rng, placed: list[PlacedObject], thing: Instance, site: _Site) -> None:
+def _place_beside(rng: Rng, placed: list[PlacedObject], thing: Instance, site: _Site, way: Vector) -> None:
     """Left or right of the road, along it; what is large a little farther away."""
     for _ in range(5):
         side = int(rng.integers(2))
         beyond = rng.uniform(1.0, 8.0) + 0.5 * thing.size_m[1] * rng.uniform(1.0, 1.5)
         y = site.lanes[side] + (beyond if side else -beyond)
         item = site.stood(thing, rng.normal(0, 15), y, rng.choice([0.0, np.pi]) + rng.normal(0, 0.05))
-        if item is not None and _is_free(item, placed, gap=0.4):
+        if item is not None and _is_free(item, placed, 0.4, way):
             placed.append(item)
             return
 
 
-def _is_free(item: PlacedObject, placed: list[PlacedObject], gap: float) -> bool:
+def _is_free(item: PlacedObject, placed: list[PlacedObject], gap: float, way: Vector) -> bool:
+    if covered(item, way).any():
+        return False
     centres, radii = footprint(item)
     for other in placed:
         other_centres, other_radii = footprint(other)
