@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
-from category_pose_ros.data.samples import Samples
+from category_pose_ros.data.samples import UNKNOWN, Samples
 from category_pose_ros.geometry import Symmetry
 from category_pose_ros.models.backbone import Backbone, FeatureMap
 from category_pose_ros.models.neural_mesh import NeuralMeshes
@@ -63,6 +63,17 @@ def blind() -> FeatureMap:
     torch.manual_seed(2)
     feature = functional.normalize(torch.randn(2, TINY.feature, CELLS, CELLS), dim=1)
     return FeatureMap(feature, *(torch.zeros_like(votes) for votes in true_votes(target())))
+
+
+def test_nothing_is_asked_of_what_is_unknown() -> None:
+    meshes, output, samples = tiny_meshes(), blind(), target()
+    output.feature.requires_grad_()
+    samples.category[:, :2] = UNKNOWN
+    neural_mesh_loss(output, meshes, samples).total.backward()
+    assert output.feature.grad is not None
+    asked = output.feature.grad.abs().sum(1) > 0
+    assert not asked[:, :2].any()
+    assert asked[:, 2:, : CELLS // 2].all()
 
 
 def test_weights_sum_to_one_and_stay_in_the_category() -> None:

@@ -13,7 +13,7 @@ from category_pose_ros.data.procedural.scenes import FAMILIES, Scene, canonical_
 from category_pose_ros.data.procedural.surfaces import TextureSource
 from category_pose_ros.data.procedural.tabletop import room_light
 from category_pose_ros.data.procedural.views import cut_off
-from category_pose_ros.data.samples import SampleConfig, Samples, SceneSamples
+from category_pose_ros.data.samples import BACKGROUND, UNKNOWN, SampleConfig, Samples, SceneSamples
 from category_pose_ros.geometry import SE3, Camera, so3
 from category_pose_ros.geometry.box import enter_box
 from category_pose_ros.records import OUTSIDE, STRIDE_PX
@@ -116,6 +116,19 @@ def test_every_family_fills_crops(category: str) -> None:
         assert values.isfinite().all()
     diagonal = found.log_diagonal[on_object].exp() * STRIDE_PX
     assert 30 < diagonal.median() < 200
+
+
+def test_of_an_object_that_fills_the_camera_nothing_is_asked() -> None:
+    scene = make_scene(np.random.default_rng(0), TextureSource(), ("mug",), object_count=1)
+    item = scene.objects[0]
+    away = torch.tensor([0.0, 0.0, 0.2 * float(np.linalg.norm(item.instance.size_m))])
+    view = SE3(torch.eye(3), away - item.world_from_object.translation)
+    camera = Camera(100.0, 100.0, 63.5, 63.5, CONFIG.size_px, CONFIG.size_px)
+    image, owner = np.zeros((camera.height, camera.width, 3), np.uint8), np.full((camera.height, camera.width), -1)
+    owner[:, : camera.width // 2] = 0
+    found = SceneSamples(("mug",), CONFIG, 0)._targets(image, owner.astype(np.int32), camera, view, scene)
+    assert (found.category[0, :, : CELLS // 2] == UNKNOWN).all()
+    assert (found.category[0, :, CELLS // 2 :] == BACKGROUND).all()
 
 
 def test_cars_are_seen_across_a_street_and_small_things_across_a_table() -> None:

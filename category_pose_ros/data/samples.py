@@ -24,6 +24,8 @@ from category_pose_ros.geometry.box import enter_box
 from category_pose_ros.geometry.rotations import line_of_sight
 from category_pose_ros.records import STRIDE_PX
 
+BACKGROUND, UNKNOWN = -1, -2  # where there is no object; where there is one of which nothing is asked
+
 
 @dataclass(frozen=True)
 class SampleConfig:
@@ -59,7 +61,7 @@ class Samples:
 
     Attributes:
         image: (B, 3, H, W) uint8.
-        category: (B, S, S) int64 index into the categories; -1 is background.
+        category: (B, S, S) int64 index into the categories, BACKGROUND or UNKNOWN.
         box_point: (B, S, S, 3) where the cell's ray enters the object's box, in units of the box.
         centre: (B, S, S, 2) from the cell to the projected centre of its object, in cells.
         log_diagonal: (B, S, S) log of the apparent diagonal of the object, in cells.
@@ -127,7 +129,7 @@ class SceneSamples(Dataset[Samples]):
         grid = (1, cells, cells)
         return Samples(
             tensor[None],
-            torch.full(grid, -1),
+            torch.full(grid, BACKGROUND),
             torch.zeros(*grid, 3),
             torch.zeros(*grid, 2),
             torch.zeros(grid),
@@ -182,7 +184,7 @@ class SceneSamples(Dataset[Samples]):
         rows, columns = torch.meshgrid(torch.arange(cells), torch.arange(cells), indexing="ij")
         pixels = torch.stack([columns, rows], -1).float()  # (S, S, 2)
         rays = cell_camera.rays(pixels)
-        category = torch.full((cells, cells), -1)
+        category = torch.full((cells, cells), BACKGROUND)
         box_point, centre = torch.zeros(cells, cells, 3), torch.zeros(cells, cells, 2)
         log_diagonal = torch.zeros(cells, cells)
         axes, log_shape = torch.zeros(cells, cells, 2, 3), torch.zeros(cells, cells, 3)
@@ -193,10 +195,11 @@ class SceneSamples(Dataset[Samples]):
                 continue
             camera_from_object, extent_m = canonical_box(view @ item.world_from_object, item.instance)
             size_m = torch.from_numpy(extent_m).float()
+            mask = torch.from_numpy(cell_owner == number)
             # An object so near that its centre is beside or behind the camera has no apparent size.
             if camera_from_object.translation[2] < 0.25 * size_m.norm():
+                category[mask] = UNKNOWN
                 continue
-            mask = torch.from_numpy(cell_owner == number)
             point, _ = enter_box(camera_from_object, size_m, rays[mask])
             category[mask] = self._categories.index(name)
             box_point[mask] = point

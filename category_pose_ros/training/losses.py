@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from category_pose_ros.data.samples import Samples
+from category_pose_ros.data.samples import BACKGROUND, Samples
 from category_pose_ros.geometry import Symmetry
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.neural_mesh import TEMPERATURE, NeuralMeshes
@@ -34,9 +34,9 @@ def neural_mesh_loss(output: FeatureMap, meshes: NeuralMeshes, target: Samples, 
 
     A cell on an object is drawn to the vertices around the point where its ray enters the object's
     box, with Gaussian weights, so that features vary smoothly over the surface; a cell on the
-    background to any of the clutter features. It is the cross-entropy that the authors' code uses
-    for equation 4 of Ma et al. 2022, asked of cells instead of vertices, so that no vertex is
-    trained on what it does not see.
+    background to any of the clutter features; of an UNKNOWN one nothing is asked. It is the
+    cross-entropy that the authors' code uses for equation 4 of Ma et al. 2022, asked of cells
+    instead of vertices, so that no vertex is trained on what it does not see.
 
     Args:
         spread: standard deviation of the weights, in diagonals of the box.
@@ -45,7 +45,7 @@ def neural_mesh_loss(output: FeatureMap, meshes: NeuralMeshes, target: Samples, 
     category, point = target.category.flatten(), target.box_point.flatten(0, 2)
     table = torch.cat([meshes.vertex_features(), meshes.clutter_features()])
     vertices, on_object = len(meshes.points), torch.nonzero(category >= 0).squeeze(-1)
-    background = torch.nonzero(category < 0).squeeze(-1)[::BACKGROUND_STEP]
+    background = torch.nonzero(category == BACKGROUND).squeeze(-1)[::BACKGROUND_STEP]
 
     log_probability = functional.log_softmax(feature[on_object] @ table.T / TEMPERATURE, dim=-1)  # (M, V + K)
     weights = vertex_weights(meshes, category[on_object], point[on_object], spread)  # (M, V)
