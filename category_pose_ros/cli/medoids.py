@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from category_pose_ros.cli.options import FOLDER, about
+from category_pose_ros.cli.options import FOLDER, about, make_folder
 from category_pose_ros.data.medoids import cluster, descriptor
 from category_pose_ros.data.mesh_files import read_obj, write_obj
 
@@ -21,6 +21,8 @@ def medoids(folder: Path, clusters: int, output: Path | None) -> None:
 
     Meshes are in the object frame: x forward, y left, z up. They may be of any size.
     """
+    if output:
+        make_folder(output)
     paths = sorted(folder.glob("*.obj"))
     with about("FOLDER"):
         if not paths:
@@ -32,7 +34,6 @@ def medoids(folder: Path, clusters: int, output: Path | None) -> None:
         click.echo(f"cluster {number}: {len(members)} of {len(paths)}, medoid {paths[index].name}")
         click.echo(f"  {' '.join(members)}")
     if output:
-        output.mkdir(parents=True, exist_ok=True)
         for number, index in enumerate(groups.medoid):
             write_obj(output / f"cluster_{number}.obj", *meshes[index])
         click.echo(f"wrote {len(groups.medoid)} meshes to {output}")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from category_pose_ros import Frame, Tracker
-from category_pose_ros.cli.options import FOLDER, about, estimator_choice, estimator_options
+from category_pose_ros.cli.options import FOLDER, about, estimator_choice, estimator_options, make_folder
 from category_pose_ros.data.bags import BagFrames
 from category_pose_ros.evaluation.poses_csv import PosesWriter
 from category_pose_ros.visualization.overlay import draw_overlay
@@ -34,9 +34,8 @@ def replay(bag: Path, image_topic: str | None, camera_info_topic: str | None, ou
     chosen = estimator_choice(**choice)
     with about("BAG"):
         frames = BagFrames(bag, image_topic, camera_info_topic)
+    make_folder(output)
     tracker = Tracker(chosen.load(), chosen.settings.tracker)
-    with about("--output"):
-        output.mkdir(parents=True, exist_ok=True)
     with PosesWriter(output / "poses.csv") as poses:
         overlays = _track(tracker, tqdm(frames, unit="frame", desc=bag.name, disable=None), poses)
         fps = min(max(frames.rate_hz or _FALLBACK_FPS, _MINIMUM_FPS), _MAXIMUM_FPS)

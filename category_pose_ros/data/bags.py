@@ -6,6 +6,7 @@ import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,6 @@ class BagFrames:
 
     Attributes:
         image_topic, camera_info_topic: the topics that are read.
-        rate_hz: usual rate of the first images, by when they were recorded; 0 where there are fewer than two.
     """
 
     def __init__(self, path: Path, image_topic: str | None = None, camera_info_topic: str | None = None) -> None:
@@ -56,7 +56,14 @@ class BagFrames:
                 camera_info_topic = expected_info
             self.camera_info_topic = _choose("camera_info", path, infos, camera_info_topic)
             self._count = reader.topics[self.image_topic].msgcount
-            self.rate_hz = _rate_hz(reader, path, self.image_topic)
+
+    @cached_property
+    def rate_hz(self) -> float:
+        """Usual rate of the first images, by when they were recorded, pauses left out; 0 of fewer than two."""
+        messages = itertools.islice(_messages(self.path, (self.image_topic,)), _RATE_MESSAGES)
+        times_ns = [log_time_ns for _, log_time_ns, _ in messages]
+        intervals_ns = [after - before for before, after in itertools.pairwise(times_ns) if after > before]
+        return SECOND_NS / statistics.median(intervals_ns) if intervals_ns else 0.0
 
     def __len__(self) -> int:
         return self._count
@@ -110,15 +117,6 @@ def _messages(path: Path, topics: Sequence[str]) -> Iterator[tuple[str, int, Any
                 connection, log_time_ns, data = record
                 message = reader.deserialize(data, connection.msgtype)
             yield connection.topic, log_time_ns, message
-
-
-def _rate_hz(reader: AnyReader, path: Path, topic: str) -> float:
-    """Of the first messages of a topic, whatever pauses there are and whatever else was recorded."""
-    with _told_as_damage(path):
-        stream = reader.messages([connection for connection in reader.connections if connection.topic == topic])
-        times_ns = [log_time_ns for _, log_time_ns, _ in itertools.islice(stream, _RATE_MESSAGES)]
-    intervals_ns = [after - before for before, after in itertools.pairwise(times_ns) if after > before]
-    return SECOND_NS / statistics.median(intervals_ns) if intervals_ns else 0.0
 
 
 @contextmanager

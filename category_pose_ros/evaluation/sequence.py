@@ -148,11 +148,12 @@ def _compare(
 
 def _moment(truth: GroundTruthObject, track: Track | None, claimed: bool) -> ObjectMoment:
     gone = truth.visible_fraction is not None and truth.visible_fraction <= HIDDEN
+    counts = not truth.ignore and not gone
     if track is None:
-        return ObjectMoment(not truth.ignore and not gone, gone, claimed=claimed)
+        return ObjectMoment(counts, gone, claimed=claimed)
     errors = pose_errors(track.estimate, truth)
     return ObjectMoment(
-        counts=not truth.ignore and not gone,
+        counts=counts,
         gone=gone,
         track_id=track.track_id,
         errors=errors,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -50,9 +50,8 @@ def draw_overlay(rgb: Image, camera: Camera, objects: Sequence[ObjectEstimate | 
         colour = category_colour(estimate.category)
         draw_box(canvas, camera, pose, estimate.size_m, colour)
         _draw_axes(canvas, camera, pose, estimate.size_m)
-    plates: list[Plate] = []
-    near_first = [label for item in reversed(ordered) for label in _label(camera, item, plates)]
-    for text, plate, colour in reversed(near_first):  # after the boxes, which would cross them; near ones on top
+    labels = _labels(camera, ordered[::-1])
+    for text, plate, colour in reversed(labels):  # after the boxes, which would cross them; near ones on top
         draw_label(canvas, text, plate, colour)
     return canvas
 
@@ -124,16 +123,19 @@ def _fixed_point(points: npt.NDArray[np.float64]) -> Any:
     return np.rint(points * 2**_SUBPIXEL_BITS).astype(np.int32)
 
 
-def _label(camera: Camera, item: ObjectEstimate | Track, taken: list[Plate]) -> Iterator[tuple[str, Plate, Colour]]:
-    """What to draw where, which is added to what is taken; nothing for an object that is not in the image."""
-    estimate = _estimate(item)
-    pose = estimate.camera_from_object.to("cpu").to(torch.float64)
-    corners = (pose @ torch.from_numpy(box_corners(estimate.size_m))).numpy()
-    points = np.concatenate([project_segment(camera, corners[start], corners[end]) for start, end in _EDGES])
-    if len(points) == 0 or (points.max(0) < 0).any() or (points.min(0) > (camera.width, camera.height)).any():
-        return
-    number = f" #{item.track_id}" if isinstance(item, Track) else ""
-    text = f"{estimate.category}{number} {estimate.score:.2f}"
-    anchor = float(points[:, 0].mean()), float(points[:, 1].min())
-    taken.append(place_label(camera.width, camera.height, text, anchor, taken))
-    yield text, taken[-1], category_colour(estimate.category)
+def _labels(camera: Camera, objects: Sequence[ObjectEstimate | Track]) -> list[tuple[str, Plate, Colour]]:
+    """What to draw where, the first choosing first; nothing for objects that are not in the image."""
+    labels: list[tuple[str, Plate, Colour]] = []
+    for item in objects:
+        estimate = _estimate(item)
+        pose = estimate.camera_from_object.to("cpu").to(torch.float64)
+        corners = (pose @ torch.from_numpy(box_corners(estimate.size_m))).numpy()
+        points = np.concatenate([project_segment(camera, corners[start], corners[end]) for start, end in _EDGES])
+        if len(points) == 0 or (points.max(0) < 0).any() or (points.min(0) > (camera.width, camera.height)).any():
+            continue
+        number = f" #{item.track_id}" if isinstance(item, Track) else ""
+        text = f"{estimate.category}{number} {estimate.score:.2f}"
+        anchor = float(points[:, 0].mean()), float(points[:, 1].min())
+        plate = place_label(camera.width, camera.height, text, anchor, [taken for _, taken, _ in labels])
+        labels.append((text, plate, category_colour(estimate.category)))
+    return labels
