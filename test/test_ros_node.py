@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from array import array
 from collections.abc import Callable, Iterator
@@ -106,7 +107,7 @@ def test_a_signal_ends_a_node_that_is_loading_and_takes_it_off_the_graph(autosta
         side.node.create_subscription(Log, "/rosout", logs.append, LOGS)
         is_loading = lambda: any(log.name == name and "loading the model" in log.msg for log in logs)  # noqa: E731
         side.until(is_loading, "the model is being loaded")
-        assert name in side.node.get_node_names()
+        side.until(lambda: name in side.node.get_node_names(), "the node is on the graph")
         process.send_signal(signal.SIGINT)
         printed = output_after_end(process)
         side.until(lambda: name not in side.node.get_node_names(), "the node leaves the graph")
@@ -367,5 +368,6 @@ def test_an_override_of_the_image_leaves_depth_as_it_was(side: Camera) -> None:
     with node_process("-p", reliable, "-p", "use_depth:=true"):
         side.until_listening()
         for topic, expected in (("/camera_info", "RELIABLE"), ("/depth", "BEST_EFFORT"), ("/image", "BEST_EFFORT")):
-            endpoint = side.node.get_subscriptions_info_by_topic(topic)[0]
+            ask = functools.partial(side.node.get_subscriptions_info_by_topic, topic)
+            endpoint = side.until(ask, f"{topic} is subscribed to")[0]
             assert endpoint.qos_profile.reliability.name == expected
