@@ -20,7 +20,8 @@ from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 from category_pose_ros.data.bag_writer import write_bag
 from category_pose_ros.data.bop import BopScene
 from category_pose_ros.data.bop_writer import write_scene
-from category_pose_ros.data.damage import DAMAGES, DISTURBANCES
+from category_pose_ros.data.damage import DAMAGES
+from category_pose_ros.data.disturbances import DISTURBANCES
 from category_pose_ros.data.procedural import shapes
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.models.pose_encoder import EncoderConfig, EncoderModel, PoseEncoder, Prototype

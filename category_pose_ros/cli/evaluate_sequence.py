@@ -25,7 +25,8 @@ from category_pose_ros.cli.options import (
 )
 from category_pose_ros.data.annotations import AnnotatedFrame
 from category_pose_ros.data.bop import BopScene
-from category_pose_ros.data.damage import DISTURBANCES, without_depth
+from category_pose_ros.data.damage import without_depth
+from category_pose_ros.data.disturbances import DISTURBANCES
 from category_pose_ros.evaluation.sequence import (
     LEGEND,
     SequenceSummary,
