@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from category_pose_ros.config import setting, validate
+from category_pose_ros.data.procedural.occluders import cover, hold, occlude
 from category_pose_ros.data.procedural.placement import PlacedObject
 from category_pose_ros.data.procedural.scenes import Scene, canonical_box, make_scene
 from category_pose_ros.data.procedural.surfaces import Rng, TextureSource
-from category_pose_ros.data.procedural.views import backdrop, cut_off, degrade, occlude, random_distance, random_view
+from category_pose_ros.data.procedural.views import backdrop, cut_off, degrade, random_distance, random_view
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.box import enter_box
 from category_pose_ros.geometry.rotations import line_of_sight
@@ -43,6 +44,12 @@ class SampleConfig:
     beyond: float = setting(
         0.12, "Share of crops that reach beyond their image, on one side.", minimum=0.0, maximum=1.0
     )
+    covered: float = setting(
+        0.0, "Share of crops in which something hides a tenth to two thirds of an object.", minimum=0.0, maximum=1.0
+    )
+    held: float = setting(
+        0.0, "Share of crops, of small objects, in which a hand reaches for the object.", minimum=0.0, maximum=1.0
+    )
     centred_px: float = setting(106.0, "Apparent diagonal of the object in a centred crop.", minimum=8.0)
     views_per_scene: int = setting(
         2, "Crops rendered of each scene; each is also used mirrored.", minimum=1, maximum=16
@@ -53,6 +60,8 @@ class SampleConfig:
         validate(self)
         if self.size_px % 32:
             raise ValueError(f"size_px: expected a multiple of 32, got {self.size_px}")
+        if self.covered + self.held > 1:
+            raise ValueError(f"held: expected at most what covered leaves, {1 - self.covered:g}, got {self.held:g}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +149,10 @@ class SceneSamples(Dataset[Samples]):
     def _views(self, rng: Rng, scene: Scene) -> list[Samples]:
         """One rendering and its mirror image, each with occluders and sensor faults of its own."""
         size = self._config.size_px
-        known = [item for item in scene.objects if item.instance.category in self._categories]
-        camera, camera_from_world = self._aim(rng, scene, known[rng.integers(len(known))])
+        known = [k for k, item in enumerate(scene.objects) if item.instance.category in self._categories]
+        number = known[rng.integers(len(known))]
+        aimed = scene.objects[number]
+        camera, camera_from_world = self._aim(rng, scene, aimed)
         background = backdrop(rng, self._source, scene, size, size)
         rendering = scene.render(camera, camera_from_world, background, rng, self._config.supersampling)
         views = []
@@ -149,6 +160,12 @@ class SceneSamples(Dataset[Samples]):
             image, owner = rendering.rgb.copy(), rendering.owner.copy()
             if rng.random() < 0.4:
                 occlude(rng, self._source, image, owner)
+            in_front = rng.random()
+            if in_front < self._config.covered:
+                cover(rng, self._source, image, owner)
+            elif in_front < self._config.covered + self._config.held and _is_small(aimed):
+                distance = float((camera_from_world @ aimed.world_from_object).translation[2])
+                hold(rng, image, owner, number, camera.fx / distance)
             image = degrade(rng, image)
             if rng.random() < self._config.beyond:
                 cut_off(rng, image, owner)
@@ -212,3 +229,8 @@ class SceneSamples(Dataset[Samples]):
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         found = (tensor, category, box_point, centre, log_diagonal, axes, log_shape)
         return Samples(*(values[None] for values in found))
+
+
+def _is_small(item: PlacedObject) -> bool:
+    """Whether a hand could hold it: nothing of half a metre and more."""
+    return float(np.linalg.norm(item.instance.size_m)) < 0.5

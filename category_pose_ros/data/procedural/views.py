@@ -126,26 +126,6 @@ def degrade(rng: Rng, image: surfaces.Image) -> surfaces.Image:
     return output
 
 
-def occlude(rng: Rng, source: TextureSource, image: surfaces.Image, owner: npt.NDArray[np.int32]) -> None:
-    """Put a flat cut-out in front, in place: an ellipse, a bar or a polygon with a texture of its own."""
-    size = image.shape[0]
-    mask = np.zeros(owner.shape, np.uint8)
-    centre = rng.uniform(0.1, 0.9, 2) * size
-    kind = rng.integers(3)
-    if kind == 0:
-        axes = rng.uniform(0.05, 0.25, 2) * size
-        cv2.ellipse(mask, centre.astype(int).tolist(), axes.astype(int).tolist(), rng.uniform(0, 180), 0, 360, 1, -1)
-    elif kind == 1:
-        end = centre + rng.normal(0, 0.6 * size, 2)
-        cv2.line(mask, centre.astype(int).tolist(), end.astype(int).tolist(), 1, int(rng.uniform(0.03, 0.2) * size))
-    else:
-        corners = centre + rng.normal(0, 0.15 * size, (int(rng.integers(3, 7)), 2))
-        cv2.fillPoly(mask, [cv2.convexHull(corners.astype(np.int32))], 1)
-    patch = source.patch(rng, size, size) if rng.random() < 0.5 else np.full_like(image, surfaces.random_colour(rng))
-    image[mask > 0] = patch[mask > 0]
-    owner[mask > 0] = -1
-
-
 def cut_off(rng: Rng, image: surfaces.Image, owner: npt.NDArray[np.int32]) -> None:
     """Let the image end somewhere in the crop, in place: nothing but grey on one side."""
     side, depth = int(rng.integers(4)), int(rng.uniform(0.1, 0.5) * image.shape[0])
