@@ -40,6 +40,7 @@ from category_pose_ros.estimation.resting import (
     shared_plane_term,
     shared_up_term,
 )
+from category_pose_ros.estimation.sizes import typical_sizes, with_sizes
 from category_pose_ros.estimation.solver import Linearised, SolverConfig, Term, fastest_minimise, linearise, minimise
 from category_pose_ros.estimation.state import Intrinsics, State
 from category_pose_ros.estimation.terms import AxesTerm, BeliefTerm, CorrespondenceTerm, RestingTerm, SizePriorTerm
@@ -67,6 +68,11 @@ _AT_ONCE = 6  # candidates treated in one piece of a search
 class NeuralMeshConfig:
     """The neural mesh method."""
 
+    sizes: tuple[str, ...] = setting(
+        (),
+        "Typical sizes that are known better than the model knows them: CATEGORY=XxYxZ, in metres along the object's "
+        "axes, or CATEGORY=XxYxZ~DEVIATION with the deviation of their logarithms, as mug=0.12x0.09x0.1~0.1.",
+    )
     looks: int = setting(2, "Crops per candidate, each aimed by the votes in the one before.", minimum=1, maximum=5)
     least_cells: float = setting(
         12.0, "Candidates of whose crop fewer cells show the object are not followed up ...", minimum=0.0
@@ -104,6 +110,7 @@ class NeuralMeshConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        typical_sizes(self.sizes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,13 +178,16 @@ class NeuralMeshMethod:
         categories: those to look for.
         device: where the network and the solver run.
         config: settings.
+
+    Raises:
+        ValueError: `config.sizes` names a category that the model does not know.
     """
 
     def __init__(
         self, model: NeuralMeshModel, categories: tuple[str, ...], device: torch.device, config: NeuralMeshConfig
     ) -> None:
         self._network = prepared(model.backbone, device, config.runtime, config.precision, model.ranges)
-        self._posterior = Posterior(model, categories, device)
+        self._posterior = Posterior(with_sizes(model, config.sizes), categories, device)
         self._reader = CropReader(self._features, self._posterior, config.crops, config.correspondence)
         self._judge = None if model.judge is None else prepared_judge(model.judge, device, config.runtime)
         self._numbers = [model.meshes.names.index(name) for name in categories]
