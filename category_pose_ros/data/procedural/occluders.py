@@ -66,8 +66,8 @@ def cover(rng: Rng, source: TextureSource, image: surfaces.Image, owner: Owner) 
     aside = (-all_columns * sin + all_rows * cos - middle) / half
     mask = (all_along <= end) & (all_along >= start) & (np.abs(aside) < 1)
     if rng.random() < 0.3:
-        centre, reach = 0.5 * (start + along.min()), max(end - 0.5 * (start + along.min()), 1)
-        mask = (((all_along - centre) / reach) ** 2 + aside**2 < 1) & (all_along > start)
+        centre = 0.5 * (start + along.min())
+        mask = (((all_along - centre) / max(end - centre, 1)) ** 2 + aside**2 < 1) & (all_along > start)
     size = image.shape[0]
     patch = source.patch(rng, size, size) if rng.random() < 0.6 else np.full_like(image, surfaces.random_colour(rng))
     image[mask] = patch[mask]
