@@ -43,9 +43,7 @@ def occlude(rng: Rng, source: TextureSource, image: surfaces.Image, owner: Owner
     else:
         corners = centre + rng.normal(0, 0.15 * size, (int(rng.integers(3, 7)), 2))
         cv2.fillPoly(mask, [cv2.convexHull(corners.astype(np.int32))], 1)
-    patch = source.patch(rng, size, size) if rng.random() < 0.5 else np.full_like(image, surfaces.random_colour(rng))
-    image[mask > 0] = patch[mask > 0]
-    owner[mask > 0] = -1
+    _put(image, owner, mask > 0, _surface(rng, source, image, textured=0.5))
 
 
 def cover(rng: Rng, source: TextureSource, image: surfaces.Image, owner: Owner) -> None:
@@ -68,10 +66,7 @@ def cover(rng: Rng, source: TextureSource, image: surfaces.Image, owner: Owner) 
     if rng.random() < 0.3:
         centre = 0.5 * (start + along.min())
         mask = (((all_along - centre) / max(end - centre, 1)) ** 2 + aside**2 < 1) & (all_along > start)
-    size = image.shape[0]
-    patch = source.patch(rng, size, size) if rng.random() < 0.6 else np.full_like(image, surfaces.random_colour(rng))
-    image[mask] = patch[mask]
-    owner[mask] = -1
+    _put(image, owner, mask, _surface(rng, source, image, textured=0.6))
 
 
 def hold(rng: Rng, image: surfaces.Image, owner: Owner, number: int, px_per_m: float) -> None:
@@ -133,12 +128,24 @@ def _limb(
     mask = np.zeros(owner.shape, np.uint8)
     path = np.round(np.array(points) * 2**_SUBPIXELS).astype(np.int32)
     cv2.polylines(mask, [path], False, 1, max(round(thickness), 2), cv2.LINE_8, _SUBPIXELS)
-    inside = mask > 0
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 3) / max(thickness / 2, 1.0)
     rounded = 0.55 + 0.45 * np.sqrt(np.clip(depth, 0, 1))
     x, y = path[0] / 2**_SUBPIXELS
     rows, columns = np.mgrid[: owner.shape[0], : owner.shape[1]]
     lit = 1 + 0.2 * ((columns - x) * light[0] + (rows - y) * light[1]) / max(thickness, 1)
     values = np.clip(colour * (rounded * np.clip(lit, 0.6, 1.25))[..., None], 0, 255).astype(np.uint8)
-    image[inside] = values[inside]
-    owner[inside] = -1
+    _put(image, owner, mask > 0, values)
+
+
+def _surface(rng: Rng, source: TextureSource, image: surfaces.Image, textured: float) -> surfaces.Image:
+    """A picture as large as the image: with a chance of `textured` a texture, else of one colour."""
+    size = image.shape[0]
+    return (
+        source.patch(rng, size, size) if rng.random() < textured else np.full_like(image, surfaces.random_colour(rng))
+    )
+
+
+def _put(image: surfaces.Image, owner: Owner, mask: npt.NDArray[np.bool_], picture: surfaces.Image) -> None:
+    """A picture in front, where a mask says so, which then belongs to no object."""
+    image[mask] = picture[mask]
+    owner[mask] = -1
