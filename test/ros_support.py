@@ -246,6 +246,20 @@ class Camera:
         request.transition.label = label
         return bool(self.call("change_state", request).success)
 
+    def reliability(self, endpoints: Callable[[str], list[Any]], topic: str, node: str) -> str:
+        """That of the one endpoint of a node (name with its namespace) among those that `endpoints` gives for a topic.
+
+        Messages arrive before the graph says whose endpoint they come from, and nodes of other tests that were killed
+        stay on it for a while.
+        """
+
+        def found() -> list[str]:
+            own = [each for each in endpoints(topic) if f"{each.node_namespace.rstrip('/')}/{each.node_name}" == node]
+            return [each.qos_profile.reliability.name for each in own]
+
+        (said,) = self.until(found, f"the graph shows {node} on {topic}")
+        return str(said)
+
     def until_listening(self) -> None:
         self.until(lambda: self.images.get_subscription_count(), "the node subscribes")
 

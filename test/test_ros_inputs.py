@@ -90,7 +90,7 @@ def test_depth_is_used_where_asked_for_and_images_go_without_when_it_stops(rig: 
 def test_depth_is_not_subscribed_to_where_nobody_asks_for_it(rig: Rig) -> None:
     with node_process():
         rig.send_until_used(False, depth_message())
-        assert rig.side.depths.get_subscription_count() == 0
+        rig.side.until(lambda: rig.side.depths.get_subscription_count() == 0, "nobody listens to depth")
 
 
 def elsewhere() -> Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 from array import array
 from collections.abc import Callable, Iterator
@@ -342,15 +341,11 @@ def test_quality_of_service_and_names_can_be_overridden(side: Camera) -> None:
     ]
     with node_process(*arguments) as process:
         side.send_until(image_message(), lambda: poses, "poses come")
-        reliabilities = {
-            (topic, endpoint.qos_profile.reliability.name)
-            for topic in ("/image", "/camera_info")
-            for endpoint in side.node.get_subscriptions_info_by_topic(topic)
-            if endpoint.node_namespace == "/robot"  # the graph may still know nodes of other tests
-        }
-        assert reliabilities == {("/image", "RELIABLE"), ("/camera_info", "BEST_EFFORT")}
-        (published,) = side.node.get_publishers_info_by_topic("/robot/estimator/poses")
-        assert published.qos_profile.reliability.name == "BEST_EFFORT"
+        subscriptions = side.node.get_subscriptions_info_by_topic
+        assert side.reliability(subscriptions, "/image", "/robot/estimator") == "RELIABLE"
+        assert side.reliability(subscriptions, "/camera_info", "/robot/estimator") == "BEST_EFFORT"
+        publishers = side.node.get_publishers_info_by_topic
+        assert side.reliability(publishers, "/robot/estimator/poses", "/robot/estimator") == "BEST_EFFORT"
         process.send_signal(signal.SIGINT)
         assert "no such topic or policy: qos_overrides./imgae.subscription.reliability" in output_after_end(process)
 
@@ -368,10 +363,5 @@ def test_a_camera_info_that_was_published_once_is_heard_where_it_is_asked_for(si
 def test_an_override_of_the_image_leaves_depth_as_it_was(side: Camera) -> None:
     reliable = "qos_overrides./camera_info.subscription.reliability:=reliable"
     with node_process("-p", reliable, "-p", "use_depth:=true", "-r", "__node:=overridden"):
-
-        def asked(topic: str) -> list[str]:
-            found = side.node.get_subscriptions_info_by_topic(topic)
-            return [each.qos_profile.reliability.name for each in found if each.node_name == "overridden"]
-
         for topic, expected in (("/camera_info", "RELIABLE"), ("/depth", "BEST_EFFORT"), ("/image", "BEST_EFFORT")):
-            assert side.until(functools.partial(asked, topic), f"{topic} is subscribed to") == [expected]
+            assert side.reliability(side.node.get_subscriptions_info_by_topic, topic, "/overridden") == expected
