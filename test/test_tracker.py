@@ -326,6 +326,18 @@ def test_a_track_that_is_no_longer_likely_is_not_published_and_keeps_its_identit
     assert all(tracks[1].estimate.score >= 0.45 for tracks in seen if tracks)
 
 
+def test_what_is_withdrawn_and_then_hides_for_a_short_time_keeps_its_identity() -> None:
+    """As if something were drawn slowly before it and taken away again."""
+
+    def share(time: float) -> float:
+        return 0.17 if 0.95 < time < 2.15 else float(not 2.15 < time < 2.55)
+
+    seen = run(World([Thing(still(), visible=share)]), every(0.1, 4.0))
+    assert [] in [sorted(tracks) for tracks in seen[10:21]]
+    assert all(not tracks for tracks in seen[22:26])
+    assert sorted(seen[-1]) == [1]
+
+
 def test_a_track_is_not_withdrawn_at_a_score_that_publishes_it() -> None:
     with pytest.raises(ValueError, match=r"withdraw_score: expected at most confirm_score, 0.3, got 0.4"):
         TrackerConfig(confirm_score=0.3)

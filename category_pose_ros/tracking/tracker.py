@@ -153,6 +153,7 @@ class _Living:
     points: Points | None = None  # of its surface, as the last frame shows them
     anchored: bool = True  # whether they are on the object as the latest look saw it
     carried: bool = False  # whether they brought it to the last frame
+    was_confirmed: bool = False  # ever; its id is kept while it is unseen for a short time
     shown: float = 0.0  # score of the latest look that was believed
     keyframe: Keyframe | None = None
 
@@ -458,7 +459,7 @@ class Tracker:
             item.misses += 1
             self._forget_size(item)
             item.velocity = item.velocity.after(seconds, self._config.motion.persistence_s)
-            if item.track.state is TrackState.CONFIRMED and item.misses >= loss.frames:
+            if item.was_confirmed and item.misses >= loss.frames:
                 item.track = dataclasses.replace(item.track, state=TrackState.LOST)
             return
         if seconds > 0 and item.sightings > 0 and not item.carried:
@@ -475,6 +476,7 @@ class Tracker:
         proven = item.sightings >= self._config.confirm_after and smooth.score >= self._config.confirm_score
         believed = proven if item.track.state is TrackState.TENTATIVE else smooth.score >= self._config.withdraw_score
         state = TrackState.CONFIRMED if believed else TrackState.TENTATIVE
+        item.was_confirmed |= believed
         item.track, item.seen_at = Track(item.track.track_id, state, smooth, stamp_ns), smooth.camera_from_object
 
     def _forget_size(self, item: _Living) -> None:
@@ -592,7 +594,9 @@ class Tracker:
             if item.misses:
                 belief = Belief.about(estimate)
                 place = then.camera_from_object  # as the track has it, for what of it is smoothed
-                lost.append(_Living(item.track, belief, place, sightings=item.sightings, misses=item.misses))
+                again = _Living(item.track, belief, place, was_confirmed=item.was_confirmed)
+                again.sightings, again.misses = item.sightings, item.misses
+                lost.append(again)
             else:
                 alike = self._are_alike(then, estimate)
                 if frame.depth is not None or not alike:  # without depth a search knows less of the distance
@@ -681,8 +685,7 @@ class Tracker:
         self._living = [
             item
             for item in self._living
-            if item.track.stamp_ns >= oldest
-            and (item.track.state is not TrackState.TENTATIVE or item.misses < self._config.loss.frames)
+            if item.track.stamp_ns >= oldest and (item.was_confirmed or item.misses < self._config.loss.frames)
         ]
 
 
