@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 from oracle import SIZE_M, coordinate_frame, oracle_model
 
+from category_pose_ros import PoseEstimator
+from category_pose_ros.data.bags import EXAMPLE_BAG, BagFrames
 from category_pose_ros.estimation.belief import Belief, finished
 from category_pose_ros.estimation.crops import CropConfig
 from category_pose_ros.estimation.detection import DetectionConfig
@@ -118,3 +121,22 @@ def test_what_is_not_looked_at_tells_where_the_others_stand(method: NeuralMeshMe
     places = [float(item.belief.camera_from_object.translation[2]) for item in (alone, told, together)]
     assert places[1] == pytest.approx(places[2], abs=1e-4)
     assert abs(places[1] - 0.8) < abs(places[0] - 0.8) - 0.005
+
+
+def test_a_round_object_is_followed_whatever_yaw_is_believed_of_it() -> None:
+    """Optical flow and a camera that moves turn what is believed, also about an axis about which nothing shows."""
+    frame = next(iter(BagFrames(EXAMPLE_BAG)))
+    estimator = PoseEstimator.load(("can",))
+    seen = max(estimator.estimate(frame), key=lambda item: item.score)
+    about = Belief.about(seen)
+    told = []
+    for yaw in (0.0, 1.2):
+        pose = SE3(
+            seen.camera_from_object.rotation @ so3.exp(torch.tensor([0.0, 0.0, yaw])),
+            about.camera_from_object.translation,
+        )
+        (sighting,) = estimator.follow(frame, [dataclasses.replace(about, camera_from_object=pose)], [1.0])
+        told.append(sighting)
+    assert told[0].estimate.score > 0.5
+    torch.testing.assert_close(*[item.belief.camera_from_object.matrix() for item in told], atol=1e-3, rtol=0)
+    assert told[1].estimate.score == pytest.approx(told[0].estimate.score, abs=1e-2)

@@ -52,7 +52,7 @@ from category_pose_ros.estimation.uncertainty import (
 )
 from category_pose_ros.estimation.verdict import lay_over
 from category_pose_ros.geometry import SE3, Camera
-from category_pose_ros.geometry.symmetry import canonical
+from category_pose_ros.geometry.symmetry import canonical, symmetry_of
 from category_pose_ros.models.backbone import FeatureMap
 from category_pose_ros.models.checkpoint import NeuralMeshModel
 from category_pose_ros.models.posterior import CategoryTable, Posterior
@@ -493,7 +493,9 @@ def _laid(answers: list[_Answer]) -> Tensor:
 
 
 def _believed_states(beliefs: Sequence[Belief], device: torch.device) -> State:
-    states = State.cat([item.mean for item in beliefs])
+    """In canonical poses, of which the cells speak: what turned a round object since then is not to be seen."""
+    means = [(item.mean, symmetry_of(item.category)) for item in beliefs]
+    states = State.cat([State(canonical(mean.camera_from_object, each), mean.log_size) for mean, each in means])
     return State(states.camera_from_object.to(device), states.log_size.to(device))
 
 
