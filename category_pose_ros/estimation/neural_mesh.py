@@ -288,18 +288,18 @@ class NeuralMeshMethod:
         believed = _believed_states(beliefs, self._device)
         expected = BeliefTerm(believed, torch.stack([item.information for item in beliefs]).float().to(self._device))
         readings = self._readings(self._scene(frame, camera), camera, evidence)
-        sizes, share = _size_prior_term([item.table for item in evidence], 1), torch.tensor(prior, device=self._device)
+        usual, share = _size_prior_term([item.table for item in evidence], 1), torch.tensor(prior, device=self._device)
         told: list[Term] = [expected]
         if readings is None and len(beliefs) + len(others) > 1 and self._config.resting.agree_deg > 0:
             told.append(self._shared_plane([*beliefs, *others], share))
-        sizes = dataclasses.replace(sizes, information=share[:, None, None] * sizes.information)
+        sizes = dataclasses.replace(usual, information=share[:, None, None] * usual.information)
         # Far from what the cells say the robust kernel would drop them all, so it starts where their votes are.
         start = _aimed(believed, evidence)
         terms = [*self._image_terms(evidence, 1), sizes, *told]
         if readings is None:
             solved = self._fit(terms, start, self._following)
         else:
-            solved = self._fit_to_depth(evidence, terms, sizes, start, readings, self._following)
+            solved = self._fit_to_depth(evidence, terms, usual, start, readings, self._following)
         answers = self._choose(candidates, evidence, solved)
         strain = (2 * expected.cost(solved.states)).tolist()
         return [self._sighting(answer, row) for answer, row in zip(answers, strain, strict=True)]
@@ -368,7 +368,8 @@ class NeuralMeshMethod:
         """The same with depth, from hypotheses that are right but for their scale: it sets that first.
 
         Args:
-            terms: those without depth, `prior` among them.
+            terms: those without depth.
+            prior: by which depth may be wrong about the size, whatever share of it is among the terms.
         """
         keep = len(start.log_size) // len(evidence)
         term = measured.depth_term(readings.points, evidence, keep, self._config.depth.robust)
