@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from category_pose_ros.data.annotations import AnnotatedFrame
-from category_pose_ros.data.damage import DAMAGES, damaged, holes, noise, rescaled, shifted, without_depth
-from category_pose_ros.geometry import Camera
+from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
+from category_pose_ros.data.damage import DAMAGES, damaged, holes, noise, rescaled, shifted, unseen, without_depth
+from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.records import Frame
 
 CAMERA = Camera(80.0, 80.0, 79.5, 59.5, 160, 120)
 DEPTH = np.linspace(0.5, 2.0, 160 * 120, dtype=np.float32).reshape(120, 160)
 
 
-def apply(damage, depth=DEPTH):
-    return damage.apply(depth, np.random.default_rng(0))
+def apply(damage, depth=DEPTH, objects=()):
+    return damage.apply(depth, objects, np.random.default_rng(0))
 
 
 def frames(depth=DEPTH):
@@ -29,6 +30,17 @@ def test_holes_take_their_share_and_leave_the_rest(share):
     lost = result == 0
     assert lost.mean() == pytest.approx(share, abs=0.06)
     assert (result[~lost] == DEPTH[~lost]).all()
+
+
+def test_of_objects_nothing_is_left_nor_a_little_beside_them():
+    mask = np.zeros(DEPTH.shape, bool)
+    mask[40:60, 70:90] = True
+    ahead = SE3(torch.eye(3), torch.tensor([0.0, 0.0, 1.0]))
+    seen, unknown = (GroundTruthObject("mug", ahead, np.ones(3), mask=each) for each in (mask, None))
+    lost = apply(unseen(), objects=(seen, unknown)) == 0
+    assert lost[36:64, 66:94].all()
+    assert lost.sum() == 28 * 28
+    assert (apply(unseen(), objects=(unknown,)) == DEPTH).all()
 
 
 def test_noise_has_its_deviation_and_keeps_holes():

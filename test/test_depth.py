@@ -170,6 +170,22 @@ def test_sparse_readings_are_used_in_full() -> None:
     assert_close(distances(scaled), torch.full((2,), TRUE_M), atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("left", [1, 6])
+def test_the_edges_of_a_hole_are_not_taken_for_the_object(left: int) -> None:
+    """Of an object of glass a few pixels still show what is behind it; where depth is sparse all over, they count."""
+    seen = evidence(object_state())
+    depth = depth_image(object_state())
+    sparse = np.zeros_like(depth)
+    sparse[::left, ::left] = depth[::left, ::left]
+    assert (sample_points(sparse, CAMERA, seen, CONFIG).weight > 0).any()
+    is_own = depth < 1.5
+    sparse[is_own] = 0
+    rows, columns = np.nonzero(is_own)
+    edge = slice(0, len(rows), 12)
+    sparse[rows[edge], columns[edge]] = 1.5
+    assert (sample_points(sparse, CAMERA, seen, CONFIG).weight > 0).any() == (left > 1)
+
+
 def test_noise_is_measured_and_widens_the_tolerance() -> None:
     depth = depth_image(object_state())
     noisy = depth + np.random.default_rng(0).normal(0, 0.05, depth.shape).astype(np.float32)
@@ -226,6 +242,7 @@ def test_depth_of_a_lens_is_rectified_without_mixing() -> None:
     assert moved is not None
     assert set(np.unique(moved)) <= {0.0, 0.5, 2.0}
     assert rectify_depth(Frame(rgb, camera)) is None
+    assert rectify_depth(Frame(rgb, camera, np.full_like(moved, np.nan))) is None  # as if there were no depth at all
     assert rectify_depth(Frame(rgb, CAMERA, depth.astype(np.float32))) is not None
 
 

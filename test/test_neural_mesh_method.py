@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from oracle import SIZE_M, coordinate_frame, oracle_model
@@ -140,3 +141,20 @@ def test_a_round_object_is_followed_whatever_yaw_is_believed_of_it() -> None:
     assert told[0].estimate.score > 0.5
     torch.testing.assert_close(*[item.belief.camera_from_object.matrix() for item in told], atol=1e-3, rtol=0)
     assert told[1].estimate.score == pytest.approx(told[0].estimate.score, abs=1e-2)
+
+
+@pytest.mark.parametrize("gap_m", [0.0, 1.0])
+def test_what_depth_does_not_show_is_where_it_stands(method: NeuralMeshMethod, gap_m: float) -> None:
+    """A large box of glass, that is a hole in the depth of the table on which it stands, or high above it."""
+    larger_m, upright = 1.5 * SIZE_M, so3.exp(torch.tensor([-2.3, 0.0, 0.0]))  # z up, seen from above
+    pose = SE3(upright, torch.tensor([0.05, 0.02, 0.9]))
+    frame = coordinate_frame(CAMERA, [pose], [larger_m])
+    up = upright[:, 2]
+    height_m = float(0.5 * larger_m[2] - up @ pose.translation) + gap_m  # of the camera above the table
+    rows, columns = torch.meshgrid(torch.arange(CAMERA.height), torch.arange(CAMERA.width), indexing="ij")
+    table = -height_m / (CAMERA.rays(torch.stack([columns, rows], -1).float()) @ up)
+    depth = np.where((frame.rgb > 0).any(-1), 0.0, table.numpy()).astype(np.float32)
+    found = [finished(method.search(dataclasses.replace(frame, depth=each)))[0] for each in (None, depth)]
+    without, standing = (float(item.camera_from_object.translation[2]) for item in found)
+    assert without < 0.75  # as near as the size that most have
+    assert standing == pytest.approx(0.9 if gap_m == 0.0 else without, rel=0.03)  # on the table it would be too large

@@ -18,6 +18,7 @@ from category_pose_ros.estimation.resting import (
     RestingConfig,
     find_planes,
     resting_term,
+    scale_to_planes,
     shared_plane_term,
     shared_up_term,
 )
@@ -136,6 +137,22 @@ def test_an_object_in_the_air_or_aslant_is_left_alone(gap_m: float, tilt: float)
 def test_of_two_planes_the_one_that_the_object_touches_counts() -> None:
     floor = Planes(TABLE_UP.expand(2, 3), torch.tensor([1.2, 0.5], dtype=torch.float64))
     assert_close(resting_term(at_rest(STANDING), floor, CONFIG).offset_m, floor.offset_m[1:])
+
+
+@pytest.mark.parametrize("posture", [STANDING, UPSIDE_DOWN, LYING])
+def test_of_an_object_at_rest_the_plane_tells_the_scale(posture: list[float]) -> None:
+    far = at_rest(posture)
+    floor = Planes(TABLE.normal.repeat(2, 1), torch.tensor([0.5, 1.2], dtype=torch.float64))
+    for factor in (0.6, 1.0, 1.4):
+        assert_close(
+            scale_to_planes(far.scaled(torch.tensor([factor])), floor, CONFIG), torch.tensor([1 / factor]).double()
+        )
+
+
+def test_a_plane_says_nothing_of_what_leans_or_is_behind_it() -> None:
+    behind = Planes(-TABLE.normal, -TABLE.offset_m)
+    for state, planes in ((at_rest(STANDING, tilt=0.75), TABLE), (at_rest(STANDING), behind)):
+        assert scale_to_planes(state, planes, CONFIG).tolist() == [1.0]
 
 
 def shared(states: list[State], variance: float = 0.01) -> RestingTerm:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from category_pose_ros.data.annotations import AnnotatedFrame
+from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 
 Depth = npt.NDArray[np.float32]
 Rng = np.random.Generator
+Objects = Sequence[GroundTruthObject]
 
 _PATCH_PX = 8  # side of a hole: dark and shiny surfaces swallow patches, not pixels
+_EDGE_PX = 4  # beside what a depth camera cannot see it sees nothing either
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,18 @@ class Damage:
 
     Attributes:
         name: for a row of a table.
-        apply: from depth (H, W) in metres, with 0 and NaN for holes, and a source of chance to damaged depth.
+        apply: from depth (H, W) in metres, with 0 and NaN for holes, the objects that it shows, and a source of
+            chance to damaged depth.
     """
 
     name: str
-    apply: Callable[[Depth, Rng], Depth]
+    apply: Callable[[Depth, Objects, Rng], Depth]
 
 
 def holes(share: float) -> Damage:
     """Patches of a share of the image without readings."""
 
-    def apply(depth: Depth, rng: Rng) -> Depth:
+    def apply(depth: Depth, objects: Objects, rng: Rng) -> Depth:
         rows, columns = (-(-length // _PATCH_PX) for length in depth.shape)
         patches = (rng.random((rows, columns)) < share).astype(np.uint8)
         size = (columns * _PATCH_PX, rows * _PATCH_PX)
@@ -44,10 +47,24 @@ def holes(share: float) -> Damage:
     return Damage(f"{share:.0%} holes", apply)
 
 
+def unseen() -> Damage:
+    """No readings on any object whose mask is known, as if all were of glass or shone too much."""
+
+    def apply(depth: Depth, objects: Objects, rng: Rng) -> Depth:
+        lost = np.zeros(depth.shape, np.uint8)
+        for item in objects:
+            if item.mask is not None:
+                lost |= item.mask.astype(np.uint8)
+        lost = cv2.dilate(lost, np.ones((2 * _EDGE_PX + 1,) * 2, np.uint8))
+        return np.where(lost > 0, np.float32(0), depth)
+
+    return Damage("objects unseen", apply)
+
+
 def noise(deviation_m: float) -> Damage:
     """Gaussian noise on every reading; one that falls behind the camera is a hole."""
 
-    def apply(depth: Depth, rng: Rng) -> Depth:
+    def apply(depth: Depth, objects: Objects, rng: Rng) -> Depth:
         noisy = depth + rng.normal(0, deviation_m, depth.shape).astype(np.float32)
         return np.where((depth > 0) & (noisy > 0), noisy, np.float32(0))
 
@@ -56,13 +73,13 @@ def noise(deviation_m: float) -> Damage:
 
 def rescaled(factor: float) -> Damage:
     """Every reading too long or too short by a factor, as of a wrong calibration."""
-    return Damage(f"scale {factor - 1:+.0%}", lambda depth, rng: depth * np.float32(factor))
+    return Damage(f"scale {factor - 1:+.0%}", lambda depth, objects, rng: depth * np.float32(factor))
 
 
 def shifted(pixels: int) -> Damage:
     """Depth that many columns to the right of where it belongs, as of a wrong registration."""
 
-    def apply(depth: Depth, rng: Rng) -> Depth:
+    def apply(depth: Depth, objects: Objects, rng: Rng) -> Depth:
         moved = np.zeros_like(depth)
         moved[:, pixels:] = depth[:, :-pixels]
         return moved
@@ -72,6 +89,7 @@ def shifted(pixels: int) -> Damage:
 
 DAMAGES = (
     *(holes(share) for share in (0.25, 0.5, 0.75, 0.95)),
+    unseen(),
     *(noise(deviation_m) for deviation_m in (0.01, 0.02, 0.05)),
     rescaled(1.05),
     shifted(10),
@@ -83,7 +101,7 @@ def damaged(frames: Iterable[AnnotatedFrame], damage: Damage, seed: int = 0) -> 
     for number, item in enumerate(frames):
         depth = item.frame.depth
         if depth is not None:
-            depth = damage.apply(depth, np.random.default_rng([seed, number]))
+            depth = damage.apply(depth, item.objects, np.random.default_rng([seed, number]))
         yield dataclasses.replace(item, frame=dataclasses.replace(item.frame, depth=depth))
 
 

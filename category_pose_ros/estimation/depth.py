@@ -38,6 +38,13 @@ class DepthConfig:
 
     points: int = setting(100, "Most depth readings per object that are used.", minimum=8, maximum=10000)
     least_points: int = setting(6, "Fewer readings than this on an object are not used.", minimum=1, maximum=10000)
+    least_density: float = setting(
+        0.25,
+        "Readings on an object are not used where they are sparser than beside it by this factor: it is a hole in the "
+        "depth image, of glass or too shiny, and they are of its edge or of what is behind.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     membership: float = setting(
         0.5, "A reading is the object's if its cell shows the object with this probability.", minimum=0.0, maximum=1.0
     )
@@ -110,7 +117,11 @@ def sample_points(depth: Depth, camera: Camera, evidence: Evidence, config: Dept
         rows, columns = (each[np.linspace(0, len(each) - 1, _CONSIDERED).astype(int)] for each in (rows, columns))
     pixels = torch.from_numpy(np.stack([columns + left, rows + top], -1)).float()
     share = _presence(evidence, camera, pixels)
-    chosen = torch.nonzero(share >= config.membership).squeeze(-1)
+    is_own = share >= config.membership
+    covered = (evidence.presence >= config.membership).float().mean().cpu()  # of the crop by the object
+    if is_own.float().mean() < config.least_density * covered:
+        is_own[:] = False
+    chosen = torch.nonzero(is_own).squeeze(-1)
     if len(chosen) > config.points:
         chosen = chosen[torch.linspace(0, len(chosen) - 1, config.points).long()]
     places = chosen.numpy()  # numpy would take a tensor of one element for a number
@@ -168,9 +179,7 @@ def resolve_scale(state: State, term: DepthTerm) -> State:
     met = ratio.isfinite()
     weight = term.weight * met
     scale = _weighted_median(torch.where(met, ratio, torch.ones_like(ratio)), weight)
-    scale = torch.where(weight.sum(-1) > 0, scale, torch.ones_like(scale)).unsqueeze(-1)
-    pose = state.camera_from_object
-    return State(SE3(pose.rotation, pose.translation * scale), state.log_size + scale.log())
+    return state.scaled(torch.where(weight.sum(-1) > 0, scale, torch.ones_like(scale)))
 
 
 def weigh_handles(state: State, term: DepthTerm, factor: float) -> DepthTerm:

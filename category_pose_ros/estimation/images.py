@@ -30,8 +30,13 @@ def rectify(frame: Frame) -> tuple[Image, Camera]:
 
 
 def rectify_depth(frame: Frame) -> Depth | None:
-    """The depth of the rectified image, each reading moved whole: a mean of two surfaces is on neither."""
-    if frame.depth is None or not frame.camera.is_distorted:
+    """The depth of the rectified image, each reading moved whole: a mean of two surfaces is on neither.
+
+    None where no pixel has a reading: a camera that sees nothing of the scene says as little as none.
+    """
+    if frame.depth is None or not is_reading(frame.depth).any():
+        return None
+    if not frame.camera.is_distorted:
         return frame.depth
     return np.asarray(moved_whole(frame.depth, frame.camera), dtype=np.float32)
 

@@ -37,6 +37,7 @@ from category_pose_ros.estimation.resting import (
     RestingConfig,
     find_planes,
     resting_term,
+    scale_to_planes,
     shared_plane_term,
     shared_up_term,
 )
@@ -337,7 +338,8 @@ class NeuralMeshMethod:
         terms: list[Term] = [*self._image_terms(evidence, keep), prior]
         solved = self._fit(terms, State.cat(starts), self._config.solver)
         if readings is not None:
-            solved = self._fit_to_depth(evidence, terms, prior, solved.states, readings, self._config.solver)
+            states = self._set_down(solved.states, prior, readings)
+            solved = self._fit_to_depth(evidence, terms, prior, states, readings, self._config.solver)
         return self._choose(candidates, evidence, solved)
 
     def _scene(self, frame: Frame, camera: Camera) -> _Scene | None:
@@ -349,6 +351,16 @@ class NeuralMeshMethod:
             return None
         points = [measured.sample_points(scene.depth, camera, item, self._config.depth) for item in evidence]
         return _Readings(points, scene.planes)
+
+    def _set_down(self, states: State, prior: SizePriorTerm, readings: _Readings) -> State:
+        """Those without readings, of glass or too shiny, at the scale at which they stand on a plane that has some."""
+        if not len(readings.planes):
+            return states
+        bare = torch.stack([item.weight.sum() == 0 for item in readings.points])
+        bare = bare.repeat_interleave(len(states.log_size) // len(bare))
+        standing = states.scaled(scale_to_planes(states, readings.planes, self._config.resting))
+        likely = measured.is_likely_size(standing, prior, self._config.depth.prior_deviations)
+        return standing.where(bare & likely, states)
 
     def _fit(self, terms: list[Term], start: State, solver: SolverConfig) -> _Solved:
         """All hypotheses of all objects in one batch."""

@@ -116,12 +116,10 @@ def resting_term(state: State, planes: Planes, config: RestingConfig) -> Resting
 
     A hypothesis rests on the plane to which its gap is smallest, if the gap and its tilt are small.
     """
-    pose, size = state.camera_from_object, state.size_m
+    size = state.size_m
     normal, offset = planes.normal.to(size.device), planes.offset_m.to(size.device)
-    scaled = (normal @ pose.rotation) * size.unsqueeze(-2)  # (B, P, 3)
-    gap = pose.translation @ normal.T + offset - 0.5 * scaled.norm(dim=-1)
-    cosine = pose.rotation[..., 2] @ normal.T  # (B, P) between the z axis and the normal
-    upright, settled = _posture(cosine, np.radians(config.tilt_deg))
+    height, upright, settled = _standing(state, normal, config)
+    gap = offset - height
     diagonal = size.norm(dim=-1, keepdim=True)
     rests = (gap.abs() < config.gap * diagonal) & settled
     chosen = torch.where(rests, gap.abs(), torch.inf).argmin(-1, keepdim=True)
@@ -133,6 +131,18 @@ def resting_term(state: State, planes: Planes, config: RestingConfig) -> Resting
         torch.full_like(offset[chosen.squeeze(-1)], np.radians(config.deviation_deg)),
         config.deviation_gap * diagonal.squeeze(-1),
     )
+
+
+def scale_to_planes(state: State, planes: Planes, config: RestingConfig) -> Tensor:
+    """The factor (B,) by which hypotheses move and grow along their lines of sight until they stand or lie on a plane.
+
+    Of several planes the one that changes it least; 1 where there is none that they could stand or lie on.
+    """
+    normal, offset = planes.normal.to(state.log_size.device), planes.offset_m.to(state.log_size.device)
+    height, _, settled = _standing(state, normal, config)
+    change = torch.where(settled & (height > 0), (offset / height.clamp_min(1e-6)).log(), torch.inf)
+    chosen = change.gather(-1, change.abs().argmin(-1, keepdim=True)).squeeze(-1)
+    return torch.where(chosen.isfinite(), chosen, 0.0).exp()
 
 
 def shared_up_term(state: State, tilt_variance: Tensor, score: Tensor, config: RestingConfig) -> RestingTerm:
@@ -202,6 +212,18 @@ def shared_plane_term(
         offset_m=torch.where(known, plane, up.offset_m),
         deviation_m=torch.where(known, deviation, up.deviation_m),
     )
+
+
+def _standing(state: State, normal: Tensor, config: RestingConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Of B hypotheses over P planes of which only the normals (P, 3) are known, each (B, P).
+
+    Returns:
+        How high the camera is, in metres, over the plane that each stands on; its `_posture`.
+    """
+    pose = state.camera_from_object
+    half = 0.5 * ((normal @ pose.rotation) * state.size_m.unsqueeze(-2)).norm(dim=-1)
+    upright, settled = _posture(pose.rotation[..., 2] @ normal.T, np.radians(config.tilt_deg))
+    return half - pose.translation @ normal.T, upright, settled
 
 
 def _agreed_up(axis: Tensor, score: Tensor, angle: float) -> Tensor:

@@ -46,6 +46,11 @@ class State:
         translation = torch.where(mask[:, None], mine.translation, theirs.translation)
         return State(SE3(rotation, translation), torch.where(mask[:, None], self.log_size, other.log_size))
 
+    def scaled(self, factor: Tensor) -> State:
+        """Moved and grown along the lines of sight by a factor (B,) each: the image stays the same."""
+        pose, factor = self.camera_from_object, factor.unsqueeze(-1)
+        return State(SE3(pose.rotation, pose.translation * factor), self.log_size + factor.log())
+
     def __getitem__(self, index: Tensor) -> State:
         return State(self.camera_from_object[index], self.log_size[index])
 

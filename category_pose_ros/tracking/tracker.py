@@ -419,7 +419,7 @@ class Tracker:
 
     def _look_at(self, items: list[_Living], others: list[_Living], now: Moment, seconds: float) -> None:
         """What the network says of tracks, and of their rivals."""
-        by_parallax = now.frame.depth is None and now.world_from_camera is not None
+        by_parallax = now.depth is None and now.world_from_camera is not None
         for item in items:
             item.looked_at_ns = now.frame.stamp_ns
             if item.carried:
@@ -508,9 +508,9 @@ class Tracker:
     def _search(self, now: Moment, seconds: float) -> None:
         """Begin a search where one is due, and do some pieces of it, or of what follows it."""
         stamp_ns = now.frame.stamp_ns
-        if self._searching is None and self._arriving is None and self._is_due(now.frame, seconds):
+        if self._searching is None and self._arriving is None and self._is_due(now, seconds):
             known = [(item, _at(item.track.estimate, item.seen_at)) for item in self._living]
-            is_full = self._is_due_for_all(now.frame, seconds)
+            is_full = self._is_due_for_all(now, seconds)
             explained = [] if is_full else [item.belief for item in self._living if item.misses == 0]
             self._searching = _Searching(self._estimator.search(now.frame, explained), is_full, known, Trail([now]))
             self._began_ns = stamp_ns
@@ -553,26 +553,26 @@ class Tracker:
     def _is_following(self) -> bool:
         return any(item.misses < self._config.loss.frames for item in self._living)
 
-    def _is_due(self, frame: Frame, seconds: float) -> bool:
+    def _is_due(self, now: Moment, seconds: float) -> bool:
         if self._searched_ns is None or not self._is_following or self._is_any_newly_lost():
             return True
-        return frame.stamp_ns - self._searched_ns >= self._pause_s(frame, seconds) * SECOND_NS
+        return now.frame.stamp_ns - self._searched_ns >= self._pause_s(now, seconds) * SECOND_NS
 
-    def _pause_s(self, frame: Frame, seconds: float) -> float:
+    def _pause_s(self, now: Moment, seconds: float) -> float:
         # Without depth more searches find more objects at wrong distances, and not more objects.
-        return self._config.search_every_s * (1 if _leave_time(seconds) and frame.depth is not None else 3)
+        return self._config.search_every_s * (1 if _leave_time(seconds) and now.depth is not None else 3)
 
     def _is_any_newly_lost(self) -> bool:
         """Whether a track was lost that the latest search cannot have looked for."""
         lost = (item.track for item in self._living if item.track.state is TrackState.LOST)
         return any(self._began_ns is not None and track.stamp_ns >= self._began_ns for track in lost)
 
-    def _is_due_for_all(self, frame: Frame, seconds: float) -> bool:
+    def _is_due_for_all(self, now: Moment, seconds: float) -> bool:
         """Whether a search is for everything, or only for what no track explains."""
         if self._looked_ns is None or _are_few(seconds) or not self._is_following or not self._agreed:
             return True
-        pause_s = self._pause_s(frame, seconds) * self._config.settled
-        return frame.stamp_ns - self._looked_ns >= pause_s * SECOND_NS
+        pause_s = self._pause_s(now, seconds) * self._config.settled
+        return now.frame.stamp_ns - self._looked_ns >= pause_s * SECOND_NS
 
     def _compare(self, searching: _Searching, found: list[ObjectEstimate]) -> list[_Living]:
         """Hand a search's objects to the tracks: continued, contested, or begun.
@@ -583,12 +583,12 @@ class Tracker:
         alive = {id(item) for item in self._living}
         known = [(item, then) for item, then in searching.known if id(item) in alive]
         continued = associate([then for _, then in known], found, self._config.gate)
-        frame = searching.trail.moments[0].frame
+        seen = searching.trail.moments[0]
         new, lost, agreed = [], [], True
         for index, estimate in enumerate(found):
             if index not in continued:
                 if not self._is_explained(known, estimate):
-                    new.append(self._begin(estimate, frame.stamp_ns))
+                    new.append(self._begin(estimate, seen.frame.stamp_ns))
                 continue
             item, then = known[continued[index]]
             if item.misses:
@@ -599,7 +599,7 @@ class Tracker:
                 lost.append(again)
             else:
                 alike = self._are_alike(then, estimate)
-                if frame.depth is not None or not alike:  # without depth a search knows less of the distance
+                if seen.depth is not None or not alike:  # without depth a search knows less of the distance
                     self._contest(item, then, estimate)
                 agreed &= alike
         self._agreed = agreed and not new
