@@ -87,6 +87,7 @@ def test_kitti_regions_without_labels_are_ignored_where_they_are(tmp_path):
     (frame,) = KittiObjects(kitti(tmp_path, "DontCare -1 -1 -10 12 6 40 30 -1 -1 -1 -1000 -1000 -1000 -10\n"))
     (board,) = frame.objects
     assert board.ignore
+    assert board.crowd
     assert np.allclose(
         projected_box(frame.frame.camera, board.camera_from_object, board.size_m), [12, 6, 40, 30], atol=0.01
     )

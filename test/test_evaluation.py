@@ -108,6 +108,27 @@ def test_ignored_objects_take_nothing_from_those_that_count():
     assert (matching.pairs, matching.missed) == (((0, 1),), ())
 
 
+def test_a_wide_crowd_region_forgives_what_is_mostly_inside_it():
+    """Objects of 60 px on a region more than 500 px wide, whose IoU with it is small."""
+    region = GroundTruthObject("mug", pose(x=0.3), np.array([1.2, 0.1, 0.001]), ignore=True, crowd=True)
+    inside, mostly, hardly, outside = (guess((x, 0.0, 1.0)) for x in (0.1, -0.28, -0.3, -0.5))
+    estimates = [inside, mostly, hardly, outside, guess((0.1, 0.0, 1.0), category="can")]
+    assert match(CAMERA, estimates, [region]) == type(match(CAMERA, [], []))((), (), (2, 3, 4))
+    whole = dataclasses.replace(region, crowd=False)
+    assert match(CAMERA, [inside], [whole]).false_alarms == (0,)
+
+
+def test_a_crowd_region_takes_nothing_from_objects_that_count():
+    region = GroundTruthObject("mug", pose(), np.array([1.2, 0.1, 0.001]), ignore=True, crowd=True)
+    matching = match(CAMERA, [guess()], [region, truth()])
+    assert (matching.pairs, matching.missed) == (((0, 1),), ())
+
+
+def test_a_crowd_region_does_not_count():
+    with pytest.raises(ValueError, match="crowd: expected with ignore"):
+        truth(crowd=True)
+
+
 def test_an_ignored_object_that_is_not_found_is_not_missed():
     assert match(CAMERA, [], [truth(ignore=True)]).missed == ()
 

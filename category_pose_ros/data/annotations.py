@@ -28,6 +28,8 @@ class GroundTruthObject:
         symmetry: in this image, where it is another than the category's: that of a mug whose handle is
             hidden. None: the category's.
         mask: (H, W) bool, the pixels that show it; None where unknown.
+        crowd: an ignored region of the image, the projection of the box, in which there may be any number of
+            objects of the category, as in COCO; pose and size say nothing else.
     """
 
     category: str
@@ -38,6 +40,7 @@ class GroundTruthObject:
     track_id: int | None = None
     symmetry: Symmetry | None = None
     mask: npt.NDArray[np.bool_] | None = None
+    crowd: bool = False
 
     def __post_init__(self) -> None:
         rotation, translation = self.camera_from_object.rotation, self.camera_from_object.translation
@@ -47,6 +50,8 @@ class GroundTruthObject:
             raise ValueError("camera_from_object: expected a rotation, got a mirrored one")
         if self.size_m.shape != (3,) or not (np.isfinite(self.size_m) & (self.size_m > 0)).all():
             raise ValueError(f"size_m: expected three positive lengths, got {self.size_m.tolist()}")
+        if self.crowd and not self.ignore:
+            raise ValueError("crowd: expected with ignore alone, got an object that counts")
         if self.visible_fraction is not None and not 0 <= self.visible_fraction <= 1:
             raise ValueError(f"visible_fraction: expected a share from 0 to 1, got {self.visible_fraction}")
 

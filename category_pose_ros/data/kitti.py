@@ -119,9 +119,9 @@ def _object(words: list[str], camera: Camera, camera_from_rectified: Array) -> G
 
 
 def _board(camera: Camera, left: float, top: float, right: float, bottom: float) -> GroundTruthObject:
-    """An ignored object that covers a rectangle of the image."""
+    """An ignored region that covers a rectangle of the image."""
     corners = torch.tensor([[left, top], [right, bottom]], dtype=torch.float64)
     first, last = _BOARD_DISTANCE_M * camera.rays(corners)
     across, down, _ = (last - first).tolist()
     size_m = np.array([_BOARD_THICKNESS_M, max(across, _BOARD_THICKNESS_M), max(down, _BOARD_THICKNESS_M)])
-    return GroundTruthObject("car", SE3(torch.from_numpy(_FACING), (first + last) / 2), size_m, ignore=True)
+    return GroundTruthObject("car", SE3(torch.from_numpy(_FACING), (first + last) / 2), size_m, ignore=True, crowd=True)

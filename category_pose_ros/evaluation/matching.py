@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from category_pose_ros.data.annotations import GroundTruthObject
 from category_pose_ros.evaluation import metrics
-from category_pose_ros.evaluation.overlap import Array, box_iou_2d, projected_box
+from category_pose_ros.evaluation.overlap import Array, box_coverage_2d, box_iou_2d, projected_box
 from category_pose_ros.geometry import Camera
 from category_pose_ros.records import ObjectEstimate
 
@@ -21,6 +21,12 @@ MATCH_IOU = 0.25
 Low, because a wrong orientation changes the projected box and shall count as a wrong orientation,
 not as an object that was overlooked. In the image and not in space, because without depth the
 distance is known only as well as the size of the category is.
+"""
+
+CROWD_COVERAGE = 0.5
+"""Smallest share of an estimate's projected box inside a crowd region at which it is forgiven.
+
+Of the estimate's own area, as KITTI's devkit and COCO do: the region may be many times larger than an object.
 """
 
 RIGHT_RAD = math.pi / 6
@@ -47,10 +53,11 @@ def match(camera: Camera, estimates: Sequence[ObjectEstimate], objects: Sequence
 
     The overlap is the IoU of the boxes around the projections of the oriented 3D boxes, cut at the
     image's border; pairs below MATCH_IOU are not made. Objects to be ignored are asked about what is
-    left alone, as in KITTI and COCO: an estimate that overlaps one is neither a hit nor a false alarm.
+    left alone, as in KITTI and COCO: an estimate that overlaps one, or of which CROWD_COVERAGE is inside
+    a crowd region, is neither a hit nor a false alarm.
     """
     overlap = _overlap(camera, estimates, objects)
-    overlap[overlap < MATCH_IOU] = 0.0
+    overlap[overlap < np.where([item.crowd for item in objects], CROWD_COVERAGE, MATCH_IOU)] = 0.0
     counted = np.array([number for number, item in enumerate(objects) if not item.ignore], dtype=np.intp)
     ignored = [number for number, item in enumerate(objects) if item.ignore]
     rows, columns = linear_sum_assignment(-overlap[:, counted])
@@ -79,11 +86,13 @@ def rotation_errors(
 
 
 def _overlap(camera: Camera, estimates: Sequence[ObjectEstimate], objects: Sequence[GroundTruthObject]) -> Array:
-    """(estimates, objects), zero between different categories."""
+    """(estimates, objects): IoU, or the estimate's share inside a crowd region; zero between different categories."""
     sides: tuple[Sequence[ObjectEstimate | GroundTruthObject], ...] = (estimates, objects)
     boxes = [
         np.array([projected_box(camera, item.camera_from_object, item.size_m) for item in side]).reshape(-1, 4)
         for side in sides
     ]
     same = [[estimate.category == item.category for item in objects] for estimate in estimates]
-    return box_iou_2d(boxes[0], boxes[1]) * np.array(same, dtype=np.float64).reshape(len(estimates), len(objects))
+    crowd = np.array([item.crowd for item in objects], dtype=np.bool_)
+    overlap = np.where(crowd, box_coverage_2d(boxes[0], boxes[1]), box_iou_2d(boxes[0], boxes[1]))
+    return overlap * np.array(same, dtype=np.float64).reshape(len(estimates), len(objects))

@@ -27,12 +27,13 @@ def box_iou_2d(first: Array, second: Array) -> Array:
     Returns:
         (A, B) in [0, 1]; a box without area overlaps nothing.
     """
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    intersection = (high - low).clip(min=0).prod(-1)  # (A, B)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(-1) for boxes in (first, second)]
-    union = areas[0][:, None] + areas[1][None, :] - intersection
-    return np.asarray(np.divide(intersection, union, out=np.zeros_like(union), where=union > 0))
+    intersection = _intersection(first, second)
+    return _ratio(intersection, _area(first)[:, None] + _area(second)[None, :] - intersection)
+
+
+def box_coverage_2d(first: Array, second: Array) -> Array:
+    """Share of the area of each first box that lies inside each second one; arguments and result as of `box_iou_2d`."""
+    return _ratio(_intersection(first, second), np.repeat(_area(first)[:, None], len(second), axis=1))
 
 
 def projected_box(camera: Camera, camera_from_object: SE3, size_m: Array) -> Array:
@@ -78,6 +79,22 @@ def box_iou_3d(first: SE3, first_size_m: Array, second: SE3, second_size_m: Arra
     intersection = _hull_volume(pieces)
     union = float(np.prod(first_size_m) + np.prod(second_size_m)) - intersection
     return min(intersection / union, 1.0)
+
+
+def _intersection(first: Array, second: Array) -> Array:
+    """Areas (A, B) that axis-aligned boxes have in common."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    return np.asarray((high - low).clip(min=0).prod(-1))
+
+
+def _area(boxes: Array) -> Array:
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(-1))
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """0 where there is no whole."""
+    return np.asarray(np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0))
 
 
 def _in_front(start: Array, end: Array) -> Array | None:
