@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
+from category_pose_ros.cli import main
 from category_pose_ros.models.backbone import Backbone, folded
 from category_pose_ros.models.checkpoint import averaged, load_model, save_model
 from category_pose_ros.models.judge import LAID_CHANNELS, Judge, JudgeConfig
@@ -112,6 +116,36 @@ def test_saving_what_was_loaded_changes_nothing(saved: Path) -> None:
     first, second = load_file(saved), load_file(again)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_model_files_are_for_whom_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        save_model(tmp_path / "model.safetensors", tiny_model())
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file becomes longer than 1000 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_model_that_cannot_be_written_leaves_the_old_one(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = saved.read_bytes()
+    with full_disk(), pytest.raises(SystemExit) as stopped:
+        main(["average", str(saved), "--output", str(saved)])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"category-pose: error: {saved}: cannot be written: File too large\n"
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
 def test_the_grid_of_the_file_counts_not_the_one_of_today(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about
+from category_pose_ros.cli.options import EXISTING_FILE, NEW_FILE, about, make_folder
 from category_pose_ros.models.checkpoint import averaged, load_model, save_model
 
 
@@ -20,6 +20,8 @@ def average(models: Sequence[Path], output: Path) -> None:
     Their mean is often better than each (Izmailov et al. 2018). Calibrate it afterwards: its scores are those of the
     first model.
     """
+    make_folder(output.parent)
     with about("MODELS"):
-        save_model(output, averaged([load_model(path) for path in models]))
+        model = averaged([load_model(path) for path in models])
+    save_model(output, model)
     click.echo(f"wrote {output}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 Model = TypeVar("Model")
@@ -32,11 +33,25 @@ class ModelFile(Generic[Model]):
     assemble: Callable[[dict[str, Any], dict[str, Tensor]], Model]
 
     def write(self, path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Write a file; the header gets the format version."""
+        """Write a file; the header gets the format version.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         contiguous = {name: value.contiguous() for name, value in tensors.items()}
         described = json.dumps({"format_version": self.version, **header})
-        save_file(contiguous, path, metadata={self.key: described})
+        content = save(contiguous, metadata={self.key: described})
+        # Beside and renamed, so that an interrupt leaves no half a file. Not by safetensors' own `save_file`, whose
+        # files are for their owner alone and whose errors are no OSError.
+        beside = path.with_name(f"{path.name}.tmp")
+        try:
+            beside.write_bytes(content)
+            os.replace(beside, path)
+        except OSError as error:
+            raise OSError(f"{path}: cannot be written: {error.strerror}") from error
+        finally:
+            beside.unlink(missing_ok=True)
 
     def read(self, path: Path) -> Model:
         """Read a file.

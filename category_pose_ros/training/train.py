@@ -237,8 +237,7 @@ def _checkpoint(
 def _export(output: Path, average: AveragedModel, config: TrainConfig, done: dict[str, Any]) -> None:
     model = cast(_Model, average.module)
     record = {**done, "seconds": round(done["seconds"]), "torch": torch.__version__}
-    save_model(output / "model.tmp", NeuralMeshModel(model.backbone, model.meshes, config.backbone, record))
-    os.replace(output / "model.tmp", output / "model.safetensors")
+    save_model(output / "model.safetensors", NeuralMeshModel(model.backbone, model.meshes, config.backbone, record))
 
 
 def _cut_log(path: Path, step: int) -> None:
