@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -202,6 +204,27 @@ def test_replay_writes_poses_and_video(run, estimator, bag, tmp_path):
     assert [row["stamp_ns"] for row in rows] == ["100000000", "200000000", "300000000"]
     assert {row["track_id"] for row in rows} == {"7"}
     assert (tmp_path / "out" / "overlay.mp4").stat().st_size > 500
+
+
+@pytest.mark.parametrize(("end", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_replay_that_is_ended_leaves_what_it_had(run, estimator, bag, tmp_path, monkeypatch, end, status):
+    """Ended at the third of three frames; what the first two gave is in both files."""
+    update = ScriptedTracker.update
+
+    def ends(tracker, frame, world_from_camera=None):
+        if frame.stamp_ns == 3 * 10**8:
+            assert len((tmp_path / "out" / "poses.csv").read_text().splitlines()) == 3  # and were there at once
+            os.kill(os.getpid(), end)
+        return update(tracker, frame, world_from_camera)
+
+    monkeypatch.setattr(ScriptedTracker, "update", ends)
+    before = signal.getsignal(signal.SIGTERM)
+    assert run("replay", bag, "--output", tmp_path / "out")[0] == status
+    assert signal.getsignal(signal.SIGTERM) is before
+    with (tmp_path / "out" / "poses.csv").open() as file:
+        assert [row["stamp_ns"] for row in csv.DictReader(file)] == ["100000000", "200000000"]
+    with av.open(str(tmp_path / "out" / "overlay.mp4")) as video:
+        assert len(list(video.decode(video=0))) == 2
 
 
 def test_evaluate_prints_the_table_and_writes_the_files(run, estimator, scene, tmp_path):

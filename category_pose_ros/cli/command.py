@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import click
@@ -25,6 +27,7 @@ from category_pose_ros.cli.train_judge import train_judge
 
 _USAGE_ERROR = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_TERMINATED = 143  # 128 + SIGTERM
 
 
 # Without arguments click would print its help as an error; ours is one line.
@@ -60,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     error and exit status 2. Anything else is a bug and shows its traceback.
     """
     try:
-        status = commands.main(args=arguments, prog_name="category-pose", standalone_mode=False)
+        with _closing_at_sigterm():
+            status = commands.main(args=arguments, prog_name="category-pose", standalone_mode=False)
     except click.Abort:
         sys.exit(_INTERRUPTED)
     except click.ClickException as error:
@@ -68,6 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (ValueError, OSError) as error:
         _refuse(str(error))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+@contextmanager
+def _closing_at_sigterm() -> Iterator[None]:
+    """SIGTERM ends what is inside like an exception, so that files are closed and stay of use."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _refuse(message: str) -> NoReturn:

@@ -28,7 +28,7 @@ class PosesWriter:
     """Writes poses.csv row by row, so that an interrupted run leaves what it had."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w", newline="", encoding="utf-8")
+        self._file = path.open("w", buffering=1, newline="", encoding="utf-8")  # by lines
         self._rows = csv.writer(self._file, lineterminator="\n")
         self._rows.writerow(COLUMNS)
 

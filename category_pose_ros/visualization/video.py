@@ -15,7 +15,7 @@ _QUALITY = "20"  # constant rate factor of x264: lower is better, 18 looks lossl
 
 
 def write_video(path: Path, frames: Iterable[npt.NDArray[np.uint8]], fps: float) -> int:
-    """Write an H.264 mp4 that browsers play.
+    """Write an H.264 mp4 that browsers play, also where the frames end in an exception.
 
     Args:
         path: of the file.
@@ -44,11 +44,13 @@ def write_video(path: Path, frames: Iterable[npt.NDArray[np.uint8]], fps: float)
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": _QUALITY, "preset": "veryfast"}
-        for rgb in chain([first], stream_of_frames):
-            if rgb.shape != first.shape:
-                raise ValueError(f"frames: expected all of shape {first.shape}, got {rgb.shape}")
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[:height, :width]), format="rgb24")
-            container.mux(stream.encode(picture))
-            count += 1
-        container.mux(stream.encode())
+        try:
+            for rgb in chain([first], stream_of_frames):
+                if rgb.shape != first.shape:
+                    raise ValueError(f"frames: expected all of shape {first.shape}, got {rgb.shape}")
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[:height, :width]), format="rgb24")
+                container.mux(stream.encode(picture))
+                count += 1
+        finally:
+            container.mux(stream.encode())  # the frames that the encoder still has
     return count
