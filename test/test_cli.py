@@ -459,7 +459,6 @@ ESTIMATE = ("estimate", "{image}", *CAMERA_OPTION)
         (("evaluate", "{scene}", "--schedule", "fast"), "--schedule"),
         (("evaluate", "{scene}", "--every", "0"), "--every"),
         (("evaluate", "{scene}", "--output", "{text}"), "--output"),
-        (("evaluate", "{scene}", "--schedule", "paper", "--method", "silhouette"), "--schedule"),
         (("evaluate-sequence", "nowhere"), "DATASET"),
         (("evaluate-sequence", "{scene}"), "track_id"),
         (("evaluate-sequence", "{scene}", "--every", "0"), "--every"),
@@ -489,6 +488,16 @@ def test_what_the_estimator_refuses_is_one_line(run, monkeypatch, image):
     monkeypatch.setattr("category_pose_ros.cli.options.PoseEstimator.load", refuse)
     status, _, err = run("estimate", image, *CAMERA_OPTION)
     assert (status, err) == (2, "category-pose: error: method: expected one of neural_mesh, got 'magic'\n")
+
+
+SCHEDULE = "estimator.schedule=paper"
+
+
+@pytest.mark.parametrize("option", [("--schedule", "paper"), ("--set", SCHEDULE)])
+def test_silhouettes_have_no_schedule_of_the_paper(run, scene, option):
+    status, out, err = run("evaluate", scene, "--method", "silhouette", *option)
+    assert (status, out) == (2, "")
+    assert "schedule: expected ours with method silhouette, got paper" in err
 
 
 def test_a_bug_shows_its_traceback(monkeypatch, image):

@@ -86,8 +86,6 @@ def evaluate(
         raise click.UsageError("--damage: expected depth, but --no-depth leaves it out")
     if masks and damage:
         raise click.UsageError("--masks: expected without --damage")
-    if schedule == "paper" and choice["method"] != "neural_mesh":
-        raise click.UsageError(f"--schedule: expected with --method neural_mesh, got {choice['method']}")
     if schedule:
         choice["overrides"] += (f"estimator.schedule={schedule}",)
     chosen = estimator_choice(**choice)

@@ -82,7 +82,8 @@ class PoseEstimator:
             config: settings.
 
         Raises:
-            ValueError: an unknown category, method or device, a missing or damaged model file.
+            ValueError: an unknown category, method or device, a schedule that the method does not have, a missing
+                or damaged model file.
         """
         if method not in METHODS:
             raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
@@ -132,6 +133,8 @@ def _neural_mesh(
 def _silhouette(
     path: Path | None, categories: Sequence[str], device: torch.device, config: EstimatorConfig
 ) -> tuple[Method, tuple[str, ...]]:
+    if config.schedule != "ours":
+        raise ValueError(f"schedule: expected ours with method silhouette, got {config.schedule}")
     encoder = load_encoder(path or DEFAULT_ENCODER)
     wanted = _chosen(categories, tuple(dict.fromkeys(item.category for item in encoder.prototypes)))
     finder = load_model(DEFAULT_MODEL)
