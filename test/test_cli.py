@@ -490,10 +490,18 @@ def test_what_the_estimator_refuses_is_one_line(run, monkeypatch, image):
     assert (status, err) == (2, "category-pose: error: method: expected one of neural_mesh, got 'magic'\n")
 
 
+@pytest.mark.parametrize("categories", [(), ("--categories", "can")])
+def test_a_size_of_what_is_not_there_is_refused_before_the_first_run(run, scene, categories):
+    status, out, err = run("evaluate", scene, "--vary", "estimator.neural_mesh.sizes=dog=0.1x0.1x0.1", *categories)
+    assert (status, out) == (2, "")
+    assert "--vary" in err
+    assert "dog" in err
+
+
 SCHEDULE = "estimator.schedule=paper"
 
 
-@pytest.mark.parametrize("option", [("--schedule", "paper"), ("--set", SCHEDULE)])
+@pytest.mark.parametrize("option", [("--schedule", "paper"), ("--set", SCHEDULE), ("--vary", SCHEDULE)])
 def test_silhouettes_have_no_schedule_of_the_paper(run, scene, option):
     status, out, err = run("evaluate", scene, "--method", "silhouette", *option)
     assert (status, out) == (2, "")

@@ -97,6 +97,8 @@ def evaluate(
     if output:
         make_folder(output)
     estimator = chosen.load()
+    with about("--vary"):  # now, and not after the first run
+        varied = {label: other.load() for label, other in others.items()}
 
     def run(estimator: PoseEstimator, label: str) -> Evaluation:
         frames = _shown(scene, label)
@@ -111,8 +113,8 @@ def evaluate(
     compared: dict[str, dict[str, Metrics]] = {}
     if damage:
         compared["by_damage"] = {"as it is": summary["overall"], **_by_damage(estimator, scene, chosen.categories)}
-    if others:
-        numbers = {label: summarise(run(other.load(), label))["overall"] for label, other in others.items()}
+    if varied:
+        numbers = {label: summarise(run(other, label))["overall"] for label, other in varied.items()}
         compared["by_setting"] = {"as it is": summary["overall"], **numbers}
     for groups in compared.values():
         click.echo("\n" + aligned(group_rows(groups)))
