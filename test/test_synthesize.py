@@ -68,6 +68,14 @@ def test_too_few_photographs_for_a_tenth_are_refused(tmp_path: Path) -> None:
         next(iter(synthesize_images(1, 0, SMALL, tmp_path)))
 
 
+def test_a_photograph_cut_short_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "photograph.jpg"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"^backgrounds: .*photograph\.jpg: damaged: "):
+        SynthesisConfig(photographs="training").textures(tmp_path)
+
+
 def test_photographs_are_found_however_their_suffix_is_written(tmp_path: Path) -> None:
     for number, suffix in enumerate([".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG"]):
         _, data = cv2.imencode(suffix.lower(), np.full((30, 30, 3), number, dtype=np.uint8))

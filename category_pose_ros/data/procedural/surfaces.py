@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from category_pose_ros.data.images import read_rgb
 from category_pose_ros.data.photographs import SUFFIXES, image_names
 from category_pose_ros.rendering.raytracer import TEXTURE_SIZE, Material
 
@@ -38,7 +39,7 @@ class TextureSource:
         So that evaluation shows no photograph that training saw.
 
         Raises:
-            ValueError: there are no images, too few for a tenth, or one that cannot be read.
+            ValueError: there are no images, too few for a tenth, or a damaged one.
         """
         if folder is None:
             return TextureSource()
@@ -48,13 +49,14 @@ class TextureSource:
         if held_out and len(paths) < 10:
             raise ValueError(f"backgrounds: expected at least 10 photographs in {folder}, got {len(paths)}")
         for number, path in enumerate(paths):
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if image is None:
-                raise ValueError(f"backgrounds: {path} is not a readable image")
+            try:
+                image = read_rgb(path, upright=True)
+            except ValueError as error:
+                raise ValueError(f"backgrounds: {error}") from error
             if (number % 10 == 9) == held_out:
                 scale = short_side / min(image.shape[:2])
-                image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-                images.append(np.ascontiguousarray(image[..., ::-1]))
+                resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                images.append(np.asarray(resized, dtype=np.uint8))
         return TextureSource(images)
 
     def patch(self, rng: Rng, width: int, height: int) -> Image:
