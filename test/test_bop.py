@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -68,6 +69,17 @@ def test_what_is_written_is_read(scene):
     assert read[1].frame.depth is None
     assert torch.allclose(read[0].world_from_camera.matrix(), annotated(1).world_from_camera.matrix())
     assert read[1].world_from_camera is None
+
+
+def test_the_boxes_of_the_masks_are_written(tmp_path):
+    mask = np.zeros((24, 32), dtype=np.bool_)
+    mask[5:9, 10:31] = True
+    frame = annotated(1)
+    mug, can = frame.objects
+    hidden = replace(mug, mask=np.zeros_like(mask))
+    write_scene(tmp_path, [replace(frame, objects=(replace(mug, mask=mask), can, hidden))])
+    (entries,) = json.loads((tmp_path / "scene_gt_info.json").read_text()).values()
+    assert [entry.get("bbox_visib") for entry in entries] == [[10, 5, 21, 4], None, None]
 
 
 def test_a_scene_is_a_sequence(scene):

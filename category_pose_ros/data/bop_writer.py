@@ -86,5 +86,8 @@ def _pose_entry(pose: SE3, name: str) -> dict[str, list[float]]:
     }
 
 
-def _info_entry(item: GroundTruthObject) -> dict[str, float]:
-    return {} if item.visible_fraction is None else {"visib_fract": item.visible_fraction}
+def _info_entry(item: GroundTruthObject) -> dict[str, Any]:
+    entry: dict[str, Any] = {} if item.visible_fraction is None else {"visib_fract": item.visible_fraction}
+    if item.mask is not None and item.mask.any():
+        entry["bbox_visib"] = list(cv2.boundingRect(item.mask.astype(np.uint8)))  # x, y, width, height in pixels
+    return entry
