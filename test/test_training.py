@@ -237,6 +237,17 @@ def test_size_priors_are_plausible(name: str) -> None:
     assert torch.equal(category_info(name, instances=60).log_size_mean, info.log_size_mean)
 
 
+def test_a_run_that_goes_on_says_that_its_first_weights_are_not_used(
+    uninterrupted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    initial = uninterrupted / "model.safetensors"
+    config = dataclasses.replace(CONFIG, steps=1)
+    train(config, tmp_path, initial=initial)
+    assert not caplog.records
+    train(config, tmp_path, initial=initial)
+    assert caplog.messages == ["initial: not used, the run goes on from its checkpoint at step 1"]
+
+
 def test_a_run_can_start_from_a_model(uninterrupted: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, steps=1, checkpoint_every=1, learning_rate=0.0, categories=("mug", "can"))
     model = load_model(train(config, tmp_path, initial=uninterrupted / "model.safetensors"))

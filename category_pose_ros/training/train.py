@@ -9,6 +9,7 @@ its number alone, so a run that was killed ends with the same weights as one tha
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import os
 import pickle
@@ -120,6 +121,9 @@ def train(config: TrainConfig, output: Path, backgrounds: Path | None = None, in
     average = AveragedModel(model, multi_avg_fn=_moving_average(config.average_decay), use_buffers=True)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     step, seconds, stages = _resume(output, config, model, average, optimiser)
+    if initial is not None and step:
+        # No error: the line that began a run is also the one that goes on with it.
+        logging.getLogger(__name__).warning("initial: not used, the run goes on from its checkpoint at step %d", step)
     started = time.monotonic() - seconds
     stage = {"photographs": backgrounds is not None, "settings": to_dict(config)}
     if not stages or {name: stages[-1][name] for name in stage} != stage:
