@@ -17,12 +17,16 @@ from category_pose_ros.data.bop_writer import write_scene
 from category_pose_ros.data.procedural.scenes import DEFAULT_CATEGORIES, known_families
 from category_pose_ros.data.synthesize import SynthesisConfig, synthesize_images, synthesize_sequence
 
+_RATE_HZ = 10.0
+
 
 @click.command()
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--images", "count", default=100, show_default=True, type=click.IntRange(1), help="Images to make.")
 @click.option("--sequence", is_flag=True, help="One scene with a moving camera instead of one scene per image.")
-@click.option("--rate", default=10.0, show_default=True, type=click.FloatRange(0.1), help="Images per second.")
+@click.option(
+    "--rate", show_default=f"{_RATE_HZ:g}", type=click.FloatRange(0.1, 1000), help="Images per second of a --sequence."
+)
 @click.option("--bag", is_flag=True, help="Also write the images as OUTPUT/bag; needs --sequence.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same images.")
 @click.option(
@@ -34,7 +38,7 @@ def synthesize(
     output: Path,
     count: int,
     sequence: bool,
-    rate: float,
+    rate: float | None,
     bag: bool,
     seed: int,
     categories: str,
@@ -47,13 +51,14 @@ def synthesize(
         known_families(names)
     except ValueError as error:
         raise ValueError(f"--{error}") from error
-    if not 0 < rate < math.inf:
-        raise click.BadParameter(f"expected a positive number, got {rate}", param_hint="--rate")
-    if bag and not sequence:
-        raise ValueError("--bag: expected together with --sequence")
+    for option, given in (("--bag", bag), ("--rate", rate is not None)):
+        if given and not sequence:
+            raise ValueError(f"{option}: expected together with --sequence")
+    if rate is not None and math.isnan(rate):  # which is in every range
+        raise click.BadParameter(f"expected a number, got {rate}", param_hint="--rate")
     config = override(SynthesisConfig(categories=names), overrides)
     if sequence:
-        frames = synthesize_sequence(count, rate, seed, config, backgrounds)
+        frames = synthesize_sequence(count, rate or _RATE_HZ, seed, config, backgrounds)
     else:
         frames = synthesize_images(count, seed, config, backgrounds)
     shown = tqdm(frames, total=count, unit="image", disable=None)

@@ -45,13 +45,17 @@ class SynthesisConfig:
     categories: tuple[str, ...] = setting(DEFAULT_CATEGORIES, "Categories that appear; cars stand on streets.")
     width: int = setting(640, "Image width in pixels.", minimum=64, maximum=4096)
     height: int = setting(480, "Image height in pixels.", minimum=64, maximum=4096)
-    focal_px: float = setting(600.0, "Focal length in pixels.", minimum=10.0)
+    focal_px: float = setting(600.0, "Focal length in pixels.", minimum=10.0, maximum=5000.0)
     least_objects: int = setting(4, "Fewest objects of the categories in a scene.", minimum=1, maximum=20)
     most_objects: int = setting(5, "Most objects of the categories in a scene.", minimum=1, maximum=20)
-    nearest_m: float = setting(0.45, "Least distance of the camera from small objects.", minimum=0.2)
-    farthest_m: float = setting(1.1, "Greatest distance of the camera from small objects.", minimum=0.2)
-    nearest_car_m: float = setting(6.0, "Least distance of a street's camera from the car in the middle.", minimum=4.0)
-    farthest_car_m: float = setting(40.0, "Greatest distance of a street's camera from that car.", minimum=4.0)
+    nearest_m: float = setting(0.45, "Least distance of the camera from small objects.", minimum=0.2, maximum=10.0)
+    farthest_m: float = setting(1.1, "Greatest distance of the camera from small objects.", minimum=0.2, maximum=10.0)
+    nearest_car_m: float = setting(
+        6.0, "Least distance of a street's camera from the car in the middle.", minimum=4.0, maximum=200.0
+    )
+    farthest_car_m: float = setting(
+        40.0, "Greatest distance of a street's camera from that car.", minimum=4.0, maximum=200.0
+    )
     on_table: float = setting(1.0, "Share of scenes whose objects rest on a table.", minimum=0.0, maximum=1.0)
     least_visible: float = setting(
         0.25, "Objects seen less than this share are to be ignored.", minimum=0.0, maximum=1.0
