@@ -17,8 +17,8 @@ from category_pose_ros.models.checkpoint import averaged, load_model, save_model
 def average(models: Sequence[Path], output: Path) -> None:
     """Average the weights of MODELS: ends of one run whose learning rate fell several times.
 
-    Their mean is often better than each (Izmailov et al. 2018). Calibrate it afterwards: its scores are those of the
-    first model.
+    Their mean is often better than each (Izmailov et al. 2018). It has the scores of the first model, no judge and no
+    ranges for eight bits: go on with `train-judge`, then `calibrate`.
     """
     make_folder(output.parent)
     with about("MODELS"):

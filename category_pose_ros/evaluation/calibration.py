@@ -98,8 +98,8 @@ class Calibration:
         mean: of the squared normalised errors over their degrees of freedom. 1 where the covariances
             hold, more where they promise too much; a few gross errors decide it.
         median: the same of the median, over the median that the chi-square distribution has.
-        inside_one, inside_two: share of the errors inside the ellipsoids that should hold 68.3 % and
-            95.5 % of them.
+        inside_one, inside_two: share of the errors inside the ellipsoids that should hold INNER and OUTER
+            of them.
     """
 
     count: int
