@@ -283,6 +283,16 @@ def test_evaluate_sequence_shows_what_happens_to_sequences(run, estimator, tmp_p
     assert any(line.startswith("line of sight ") for line in out.splitlines())
 
 
+def test_what_happens_to_sequences_needs_a_sequence(run, estimator, tmp_path):
+    mug = GroundTruthObject("mug", POSE, MUG.size_m, visible_fraction=1.0, track_id=3)
+    frame = Frame(np.full((48, 64, 3), 90, dtype=np.uint8), CAMERA)
+    frames = [AnnotatedFrame(replace(frame, stamp_ns=k), (mug,), "") for k in range(2)]
+    write_scene(tmp_path / "sequence", frames)
+    status, _, err = run("evaluate-sequence", tmp_path / "sequence", "--damage", "--every", "2")
+    assert (status, estimator.frames) == (2, [])
+    assert "DATASET: expected a sequence of at least 2 images for --damage, got 1" in err
+
+
 def test_what_cannot_be_written_is_refused_before_the_work(run, estimator, tmp_path, image):
     (tmp_path / "text").touch()
     for arguments in (

@@ -99,6 +99,7 @@ def test_kitti_regions_without_labels_are_ignored_where_they_are(tmp_path):
         ("label_2", "Car 0 0 0 1 2\n", "label_2/000007.txt: damaged"),
         ("label_2", car().replace("4.0", "long"), "label_2/000007.txt: damaged"),
         ("calib", "P2: 1 2 3\n", "calib/000007.txt: damaged"),
+        ("calib", "P2: 50 0 32 3.0 0 50 24 0 0 0 0 0\n", "calib/000007.txt: damaged: expected a line P2:"),
         ("calib", "P2: a b c\n", "calib/000007.txt: damaged"),
         ("calib", f"P2: {'0 ' * 12}\n", "calib/000007.txt: damaged"),
         ("calib", None, "calib/000007.txt: missing"),
@@ -287,6 +288,12 @@ def test_pascal3d_models_appear_where_the_toolbox_draws_them(azimuth, elevation,
     points = torch.tensor(VERTICES, dtype=torch.float64)
     mine = camera.project(_camera_from_cad(SimpleNamespace(**view), camera) @ points)
     assert np.allclose(mine + 1, published_projection(points.numpy(), view), atol=1e-6)
+
+
+def test_pascal3d_says_which_category_is_not_there(tmp_path, caplog):
+    folder = pascal3d(tmp_path, viewpoint())
+    assert len(Pascal3d(folder)) == 1
+    assert caplog.messages == [f"{folder}: no images of bottle, which does not count"]
 
 
 def test_pascal3d_objects_without_a_pose_are_left_out_and_difficult_ones_ignored(tmp_path):

@@ -78,6 +78,17 @@ def test_damaged_files_are_refused_with_the_line(tmp_path: Path, text: str, mess
         read_obj(path)
 
 
+@pytest.mark.parametrize("vertex", ["v 1 1 1\n", "v nan 0 0\n"])
+def test_a_mesh_without_extent_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], vertex: str) -> None:
+    whole = family("long", 0)
+    write_obj(tmp_path / "a.obj", whole.vertices, whole.faces)
+    (tmp_path / "b.obj").write_text(3 * vertex + "f 1 2 3\n")
+    with pytest.raises(SystemExit) as end:
+        main(["medoids", str(tmp_path), "--clusters", "1"])
+    assert end.value.code == 2
+    assert "b.obj: vertices: expected finite ones at more than one place" in capsys.readouterr().err
+
+
 def test_the_command_names_and_writes_a_medoid_per_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for kind in ("long", "tall", "flat"):
         for seed in range(3):

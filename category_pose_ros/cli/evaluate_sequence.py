@@ -70,6 +70,8 @@ def evaluate_sequence(
     chosen = estimator_choice(**choice)
     with about("DATASET"):
         scene = BopScene(dataset)
+        if damage and (count := len(range(0, len(scene), every))) < 2:
+            raise ValueError(f"expected a sequence of at least 2 images for --damage, got {count}")
     if output:
         make_folder(output)
     estimator = chosen.load()

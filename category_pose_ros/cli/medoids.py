@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from category_pose_ros.cli.options import FOLDER, about, make_folder
@@ -28,7 +30,7 @@ def medoids(folder: Path, clusters: int, output: Path | None) -> None:
         if not paths:
             raise ValueError(f"expected .obj files in {folder}, found none")
         meshes = [read_obj(path) for path in tqdm(paths, unit="mesh", disable=None)]
-        groups = cluster([descriptor(*mesh) for mesh in meshes], clusters)
+        groups = cluster([_described(path, *mesh) for path, mesh in zip(paths, meshes, strict=True)], clusters)
     for number, index in enumerate(groups.medoid):
         members = [path.name for path, label in zip(paths, groups.label, strict=True) if label == number]
         click.echo(f"cluster {number}: {len(members)} of {len(paths)}, medoid {paths[index].name}")
@@ -37,3 +39,10 @@ def medoids(folder: Path, clusters: int, output: Path | None) -> None:
         for number, index in enumerate(groups.medoid):
             write_obj(output / f"cluster_{number}.obj", *meshes[index])
         click.echo(f"wrote {len(groups.medoid)} meshes to {output}")
+
+
+def _described(path: Path, vertices: npt.NDArray[np.float64], faces: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    try:
+        return descriptor(vertices, faces)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -92,8 +92,12 @@ def _projection(path: Path) -> Array:
             except ValueError:
                 break
             if numbers.size == 12 and np.isfinite(numbers).all() and min(numbers[0], numbers[5]) > 0:
-                return numbers.reshape(3, 4)
-    raise ValueError(f"{path}: damaged: expected a line P2: with 12 numbers, focal lengths above 0 among them")
+                matrix = numbers.reshape(3, 4)
+                if np.linalg.matrix_rank(matrix[:, :3]) == 3:
+                    return matrix
+    raise ValueError(
+        f"{path}: damaged: expected a line P2: with 12 numbers, focal lengths above 0 and an invertible 3 x 3 part"
+    )
 
 
 def _object(words: list[str], camera: Camera, camera_from_rectified: Array) -> GroundTruthObject | None:

@@ -44,7 +44,13 @@ class Clusters:
 
 
 def descriptor(vertices: npt.NDArray[np.floating], faces: npt.NDArray[np.integer]) -> FloatArray:
-    """How a mesh in the object frame looks from the side and from the front, whatever its size: a unit vector (D,)."""
+    """How a mesh in the object frame looks from the side and from the front, whatever its size: a unit vector (D,).
+
+    Raises:
+        ValueError: a vertex that is not finite, all vertices at one place, or faces that are none.
+    """
+    if not np.isfinite(vertices).all() or not np.ptp(vertices, axis=0).any():
+        raise ValueError("vertices: expected finite ones at more than one place")
     middle = (vertices.min(0) + vertices.max(0)) / 2
     surface = Surface.from_triangles((vertices - middle) / np.ptp(vertices, axis=0).max(), faces)
     focal = 0.85 * _VIEW_PX * _DISTANCE

@@ -16,6 +16,7 @@ errors of position mean something only relative to the object's size or distance
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,13 @@ _OURS_FROM_THEIRS = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float
 
 Array = npt.NDArray[np.float64]
 
+_log = logging.getLogger(__name__)
+
 
 class Pascal3d(FrameList):
     """The annotated images, category by category, unoccluded or of all levels of occlusion.
+
+    A category of which there are no images is left out with a warning.
 
     Raises:
         ValueError: there is no list or folder of images of any category that we know.
@@ -57,6 +62,9 @@ class Pascal3d(FrameList):
         super().__init__(self._occluded_names() if self._is_occluded else self._plain_names())
         if not self.names:
             raise ValueError(f"{path}: expected images of {' or '.join(TYPICAL_LENGTH_M)}, found none")
+        for category in TYPICAL_LENGTH_M:
+            if not any(name.startswith(category) for name in self.names):
+                _log.warning("%s: no images of %s, which does not count", path, category)
 
     @staticmethod
     def recognises(path: Path) -> bool:
