@@ -91,7 +91,7 @@ class ObjectEstimate:
         camera_from_object: pose of the centre of its tight box, batch shape ().
         size_m: (3,) float64, extent along the object's x, y, z in metres.
         score: confidence in [0, 1].
-        visible_fraction: share in [0, 1] of the object's surface facing the camera that is seen.
+        visible_fraction: share in [0, 1] that is seen of the object's surface facing the camera and inside the image.
         covariance: (6, 6) float64 of (x, y, z, rotation about x, y, z) in the camera frame, in
             metres and radians, as in geometry_msgs/PoseWithCovariance.
     """
