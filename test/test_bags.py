@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
+from written_bags import write_bag
 
-from category_pose_ros.data.bag_writer import write_bag
 from category_pose_ros.data.bags import BagFrames
 from category_pose_ros.data.messages import rgb_from_message
 from category_pose_ros.geometry import Camera

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from written_bags import write_bag
 
 from category_pose_ros.cli import main
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
-from category_pose_ros.data.bag_writer import write_bag
 from category_pose_ros.data.bop import BopScene
 from category_pose_ros.data.bop_writer import write_scene
 from category_pose_ros.data.damage import DAMAGES

@@ -18,9 +18,9 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 import ros_support
 from ros_support import FIRST_TRACK_ID, make_track
+from written_bags import write_bag
 
 from category_pose_ros import Camera, Frame
-from category_pose_ros.data.bag_writer import write_bag
 from category_pose_ros.data.bags import EXAMPLE_BAG
 from category_pose_ros.estimation.estimator import DEFAULT_MODEL
 from category_pose_ros.ros import demo

@@ -6,9 +6,9 @@ import itertools
 from pathlib import Path
 
 import pytest
+from written_bags import write_bag
 
 from category_pose_ros.cli import main
-from category_pose_ros.data.bag_writer import write_bag
 from category_pose_ros.data.bags import BagFrames
 from category_pose_ros.estimation.estimator import DEFAULT_MODEL
 

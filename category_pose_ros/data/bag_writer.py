@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -66,20 +66,6 @@ def _removed_on_error(folder: Path) -> Iterator[None]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def write_bag(path: Path, frames: Iterable[Frame], **options: Any) -> int:
-    """Write frames, consumed one by one, as a bag; the options are those of `bag_writer`.
-
-    Returns:
-        How many frames were written.
-    """
-    count = 0
-    with bag_writer(path, **options) as write:
-        for frame in frames:
-            write(frame)
-            count += 1
-    return count
 
 
 def _header(types: Any, stamp_ns: int, frame_id: str) -> Any:
