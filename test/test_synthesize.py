@@ -111,6 +111,15 @@ def test_unknown_categories_are_refused_by_name() -> None:
 STREET = SynthesisConfig(categories=("car",), width=310, height=94, focal_px=180.0)
 
 
+@pytest.mark.parametrize("config", [SMALL, STREET])
+def test_most_objects_inside_a_small_image_are_seen_whole(config: SynthesisConfig) -> None:
+    """However few pixels they cover."""
+    targets = [target for item in synthesize_images(12, 3, config) for target in item.objects]
+    border = np.pad(np.zeros((config.height - 2, config.width - 2), bool), 1, constant_values=True)
+    inside = [target.visible_fraction for target in targets if not (target.mask & border).any()]
+    assert np.median(inside) > 0.97
+
+
 def test_streets_are_seen_from_a_vehicle() -> None:
     """Upright cars on the ground below the camera, at the distances of a street."""
     found = 0

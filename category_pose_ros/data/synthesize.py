@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from category_pose_ros.rendering.raytracer import Rendering
 _HELD_OUT = 0x5EED
 _IMAGE, _SEQUENCE, _EXPOSURE = 1, 2, 3
 _HANDLE_SHARE = 0.01  # of a mug's visible pixels; less than this of its handle does not show where it is
+_DRAWN_PX = 600  # long side at which silhouettes are measured
 _DEPTH_REACH_M = 65.0  # beyond it depth is 0, unknown: 16 bits of millimetres end there
 
 
@@ -240,12 +242,18 @@ def _symmetry(truth: GroundTruthObject, rendering: Rendering, number: int, camer
 def _silhouette_px(item: PlacedObject, view: SE3, camera: Camera) -> float:
     """Pixels that the object would cover with nothing in front, those outside the image included."""
     pose = view @ item.world_from_object
-    canvas = np.zeros((3 * camera.height, 3 * camera.width), np.uint8)
+    pieces = []
     for mesh, _ in (*item.instance.parts, *item.instance.attached):
         points = pose @ torch.from_numpy(mesh.vertices)
         if float(points[:, 2].min()) <= 0.02:
             return float("inf")  # it reaches behind the camera; its share cannot be told
-        pixels = camera.project(points).numpy() + np.array([camera.width, camera.height])
-        for triangle in np.rint(pixels[mesh.faces]).astype(np.int32):
-            cv2.fillConvexPoly(canvas, triangle, 1)
-    return float(canvas.sum())
+        pieces.append(camera.project(points).numpy()[mesh.faces])
+    triangles = np.concatenate(pieces)
+    corner = triangles.min((0, 1))
+    width, height = triangles.max((0, 1)) - corner
+    # All at one size: what is filled is half a pixel too wide all around, which of something far away is a lot.
+    scale = float(_DRAWN_PX / max(width, height))
+    canvas = np.zeros((math.ceil(height * scale) + 1, math.ceil(width * scale) + 1), np.uint8)
+    for triangle in np.rint((triangles - corner) * scale).astype(np.int32):
+        cv2.fillConvexPoly(canvas, triangle, 1)
+    return float(canvas.sum()) / scale**2

@@ -40,8 +40,8 @@ class DepthConfig:
     least_points: int = setting(6, "Fewer readings than this on an object are not used.", minimum=1, maximum=10000)
     least_density: float = setting(
         0.25,
-        "Readings on an object are not used where their density is below this share of that beside it: it is a hole in the "
-        "depth image, of glass or too shiny, and they are of its edge or of what is behind.",
+        "Readings on an object are not used where their density is below this share of that beside it: it is a hole "
+        "in the depth image, of glass or too shiny, and they are of its edge or of what is behind.",
         minimum=0.0,
         maximum=1.0,
     )
