@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chi2
 from torch import Tensor, nn
 
 from category_pose_ros import EstimatorConfig, PoseEstimator
@@ -268,6 +269,8 @@ def test_the_shipped_encoder_finds_the_objects_of_the_bundled_example_without_an
         assert found[row].category == truth[column].category
         assert (mine[:2] / mine[2] - true[:2] / true[2]).norm() < 0.03
         ratios.append(float(mine[2] / true[2]))
+        error_m = mine.double().numpy() - true.double().numpy()  # large, but no larger than the covariance says
+        assert error_m @ np.linalg.solve(found[row].covariance[:3, :3], error_m) < chi2.ppf(0.95, 3)
     # A tall object that leans away has the silhouette of a small one nearby, and some are taken for that.
     assert sum(0.7 < ratio < 1.4 for ratio in ratios) >= len(ratios) / 2
 

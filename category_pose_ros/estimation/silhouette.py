@@ -23,7 +23,7 @@ from category_pose_ros.estimation.foreground import Foreground, ObjectMask, give
 from category_pose_ros.estimation.solver import Linearised, SolverConfig, linearise, minimise
 from category_pose_ros.estimation.state import Intrinsics, State
 from category_pose_ros.estimation.terms import BeliefTerm, SilhouetteTerm, SizePriorTerm
-from category_pose_ros.estimation.uncertainty import pose_covariance
+from category_pose_ros.estimation.uncertainty import SystematicConfig, pose_covariance, systematic_covariance
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.geometry.symmetry import canonical, symmetry_of
 from category_pose_ros.models.pose_encoder import (
@@ -46,6 +46,9 @@ REFINEMENTS = ("none", "pose", "encoder")
 _COARSE_SHARE = 0.6  # of the steps with a wide edge, which reaches farther; the rest with a sharp one
 _COARSE_SOFTNESS, _FINE_SOFTNESS = 1 / 20, 1 / 64  # in sides of the crop
 _ALONE = 1 / 64  # of the crop's side: an outline errs alike over so long a piece, however fine the image is
+# The mesh is that of another instance, which neither pixels nor frames average out. Chosen on synthetic masks of other
+# seeds; on seed 12, of 129 poses that are right within 30 degrees, 93 % lie in their 95 % ellipsoids, without it 59 %.
+_SYSTEMATIC = SystematicConfig(rotation_deg=8.0, sight=0.1, lateral=0.04)
 _SURE = 3.0  # log odds of the encoder from which on the silhouette of the other side never fitted so much better
 
 
@@ -430,11 +433,12 @@ def _as_estimate(
     prototype: Prototype, state: State, covariance: npt.NDArray[np.float64], score: float, visible: float
 ) -> ObjectEstimate:
     pose = canonical(state.camera_from_object[0], symmetry_of(prototype.category))
+    size_m = state.size_m[0].double().numpy()
     return ObjectEstimate(
         category=prototype.category,
         camera_from_object=pose,
-        size_m=state.size_m[0].double().numpy(),
+        size_m=size_m,
         score=score,
         visible_fraction=visible,
-        covariance=covariance,
+        covariance=covariance + systematic_covariance(pose, float(np.linalg.norm(size_m)), _SYSTEMATIC),
     )
