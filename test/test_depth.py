@@ -186,6 +186,18 @@ def test_the_edges_of_a_hole_are_not_taken_for_the_object(left: int) -> None:
     assert (sample_points(sparse, CAMERA, seen, CONFIG).weight > 0).any() == (left > 1)
 
 
+def test_a_reading_is_as_sure_as_its_distance_and_the_shape_of_the_object_allow() -> None:
+    """Sparse readings, of which no step between neighbours tells the noise."""
+    config = DepthConfig(noise_m=0.02, surface=1e-3)
+    for distance_m in (1.0, 3.0):
+        depth = np.zeros((CAMERA.height, CAMERA.width), np.float32)
+        depth[::3, ::3] = distance_m
+        points = sample_points(depth, CAMERA, evidence(object_state()), config)
+        surface_m = config.surface * float(TABLE.log_size_mean.exp().norm())
+        expected_m = math.hypot(config.noise_m * distance_m**2, surface_m)
+        assert points.deviation_m[points.weight > 0].tolist() == pytest.approx([expected_m] * 100, rel=1e-4)
+
+
 def test_noise_is_measured_and_widens_the_tolerance() -> None:
     depth = depth_image(object_state())
     noisy = depth + np.random.default_rng(0).normal(0, 0.05, depth.shape).astype(np.float32)

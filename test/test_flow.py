@@ -78,7 +78,12 @@ def test_an_object_is_carried_to_where_it_has_moved(category: str) -> None:
     # What is published as unknown of the way is less than was before flow told, and more than nothing.
     expected = at_rest(before).covariance.diagonal()[:6]
     assert (carried.covariance.diagonal()[:6] < expected).all()
-    assert torch.linalg.eigvalsh(carried.motion.covariance - carried.covariance)[0] > -1e-9
+    looser = carried.motion.covariance - carried.covariance
+    assert torch.linalg.eigvalsh(looser)[0] > -1e-9
+    # The solid is not the object, which shows along the line of sight.
+    ray, config = found.translation / found.translation.norm(), FlowConfig()
+    expected_m = np.hypot(config.sight, config.unrest) * np.linalg.norm(before.size_m)
+    assert float(ray @ looser[:3, :3] @ ray) == pytest.approx(expected_m**2, rel=1e-3)
 
 
 def test_each_of_several_objects_goes_its_own_way() -> None:

@@ -629,6 +629,46 @@ def test_what_rests_in_the_world_is_followed_while_the_camera_looks_about() -> N
     assert look_about(World([followed], pieces=1000), times, is_known=False)[1:] != [[1]] * 30
 
 
+def test_what_moves_is_looked_for_where_it_will_be_in_a_camera_that_turns() -> None:
+    """1 m/s at 10 Hz, while the camera rolls by a quarter of a turn at once: its velocity has other axes then."""
+
+    def rolled(time: float) -> SE3:
+        turn = torch.tensor([0.0, 0.0, math.pi / 2 * float(time > 1.45)], dtype=torch.float64)
+        return SE3(so3.exp(turn), torch.zeros(3, dtype=torch.float64))
+
+    class Moving(Thing):
+        def estimate(self, time: float) -> ObjectEstimate:
+            there = super().estimate(time)
+            pose = rolled(time).inverse() @ there.camera_from_object.to(torch.float64)
+            return dataclasses.replace(there, camera_from_object=pose)
+
+    def path(time: float) -> tuple[float, float, float]:
+        return (0.5 * min(time, 1.0) ** 2 + max(time - 1.0, 0.0), 0.0, 1.0)  # it speeds up for a second
+
+    tracker = Tracker(World([Moving(path)], pieces=1000))
+    seen = [tracker.update(frame(time), rolled(time)) for time in every(0.1, 2.0)]
+    assert [[track.track_id for track in tracks] for tracks in seen[2:]] == [[1]] * 19
+
+
+def test_what_a_search_sees_better_is_tried_in_the_camera_as_it_is_then() -> None:
+    """The first search reads the object turned by half; the second one is right, and then the camera looks aside."""
+
+    def misread(estimate: ObjectEstimate, time: float) -> ObjectEstimate:
+        turn = so3.exp(torch.tensor([0.0, 0.0, math.pi if time < 0.1 else 0.0], dtype=torch.float64))
+        pose = estimate.camera_from_object
+        return dataclasses.replace(estimate, camera_from_object=SE3(pose.rotation @ turn, pose.translation))
+
+    thing = Placed(still(z=1.5))
+    tracker = Tracker(World([thing], misread=misread), PUBLISHES_EARLY)
+    errors = []
+    for time in every(0.1, 1.5):
+        for track in tracker.update(frame(time), pan(time)):
+            truth = thing.estimate(time).camera_from_object.rotation.double()
+            errors.append(float(so3.angle_between(track.estimate.camera_from_object.rotation.double(), truth)))
+    assert errors[0] > 3.0
+    assert errors[-1] < 0.01
+
+
 def test_what_hides_while_the_camera_looks_about_is_the_same_when_it_is_back() -> None:
     hides = Placed(still(z=1.5), visible=lambda time: float(not 1.0 <= time < 1.5))
     seen = look_about(World([hides, Placed(still(0.4, z=1.5))], pieces=2), every(0.1, 3.0))
