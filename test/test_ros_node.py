@@ -281,6 +281,7 @@ def test_parameters_change_while_running_or_are_refused_with_the_reason(side: Ca
     [
         ("colour:=red", "colour: unknown setting"),
         ("tracker.confirm_after:=0", "tracker.confirm_after: expected at least 1, got 0"),
+        ("categories:=7", "categories: expected list, got 7"),
         ("image_transport:=7", "image_transport: expected str, got 7"),
         ("categories:=['dragon']", "cannot load the model: categories: expected one of mug, can, got 'dragon'"),
     ],

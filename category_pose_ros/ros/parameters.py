@@ -188,10 +188,14 @@ def parameter_file() -> str:
 
 
 def _names(value: Any) -> Any:
-    """A list of names; rclpy gives an empty one as None or as no bytes, and users write it as ['']."""
-    if value is None or (not isinstance(value, str) and len(value) == 0):
+    """A list of names; rclpy gives an empty one as None or as no bytes, and users write it as [''].
+
+    What is no list stays as it is, for the check of the settings to refuse.
+    """
+    if value is None:
         return []
-    return value if isinstance(value, str) else [name for name in value if name != ""]
+    is_list = isinstance(value, Iterable) and not isinstance(value, str)
+    return [name for name in value if name != ""] if is_list else value
 
 
 def _limits(item: Setting, otherwise: tuple[float, float]) -> tuple[float, float]:
