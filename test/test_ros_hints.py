@@ -142,7 +142,9 @@ def test_images_go_with_their_detections_to_the_estimator() -> None:
     node.subscribed["camera_info"][1](info_message())
     node.subscribed["image"][1](image_message(3, stamp_ns=1))
     assert captures == []
-    on_detections(detections(detection(30, 20, 10, 6, mug=0.9), detection(5, 6, 2, 4)))
+    hint = detections(detection(30, 20, 10, 6, mug=0.9), detection(5, 6, 2, 4))
+    hint.header.stamp.nanosec = 1
+    on_detections(hint)
     answer = Pipeline(config, load_scripted(config)).handle(Job(captures[0]))
     assert answer.frame.regions is not None
     assert [region.category for region in answer.frame.regions] == ["mug", None]

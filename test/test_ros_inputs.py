@@ -45,11 +45,11 @@ class Rig:
         self.diagnostics = side.collect(DiagnosticArray, "/diagnostics")
         self._stamp_ns = 1_000_000_000
 
-    def send_until_used(self, with_depth: bool, depth: Any = None, publisher: Any = None) -> None:
+    def send_until_used(self, with_depth: bool, depth: Any = None, publisher: Any = None, stamped: bool = True) -> None:
         """Send images, and depth of the same stamp where one is given, until the newest answer is as expected."""
 
         def send() -> bool:
-            self._stamp_ns += FRAME_NS
+            self._stamp_ns = self._stamp_ns + FRAME_NS if stamped else 0
             self.side.infos.publish(info_message())
             if depth is not None:
                 depth.header.stamp = image_message(stamp_ns=self._stamp_ns).header.stamp
@@ -85,6 +85,12 @@ def test_depth_is_used_where_asked_for_and_images_go_without_when_it_stops(rig: 
         process.send_signal(signal.SIGINT)
         printed = output_after_end(process)
     assert "no depth on /depth has the stamp of an image, images are used as RGB" in printed
+
+
+def test_depth_without_stamps_is_used_while_it_comes(rig: Rig) -> None:
+    with node_process("-p", "use_depth:=true", "-p", "pairing.slop_s:=0.5"):
+        rig.send_until_used(True, depth_message(), stamped=False)
+        rig.send_until_used(False, stamped=False)
 
 
 def test_depth_is_not_subscribed_to_where_nobody_asks_for_it(rig: Rig) -> None:

@@ -103,7 +103,7 @@ class Inputs:
         self._pairer.add_info(message)
 
     def _on_companion(self, kind: str, message: Any) -> None:
-        self._hand_on(self._pairer.add(kind, message))
+        self._hand_on(self._pairer.add(kind, message, time.monotonic()))
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         received_s = time.monotonic()
