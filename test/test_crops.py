@@ -95,3 +95,9 @@ def test_without_mirror_what_is_seen_costs_nothing() -> None:
 def test_candidates_of_one_place_are_one_after_aiming() -> None:
     twice = [candidate(POSES[0], aside_px=aside_px) for aside_px in (30.0, 30.0)]
     assert len(Reader().reader.aim(FRAME.rgb, CAMERA, twice)) == 1
+
+
+def test_a_side_that_the_network_cannot_take_is_refused() -> None:
+    assert CropConfig(side_px=96).side_px == 96
+    with pytest.raises(ValueError, match="side_px: expected a multiple of 32, got 100"):
+        CropConfig(side_px=100)

@@ -41,6 +41,8 @@ class CropConfig:
 
     def __post_init__(self) -> None:
         validate(self)
+        if self.side_px % 32:
+            raise ValueError(f"side_px: expected a multiple of 32, got {self.side_px}")
 
 
 @dataclass(frozen=True, eq=False)
