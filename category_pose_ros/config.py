@@ -25,6 +25,8 @@ import yaml
 
 Config = TypeVar("Config")
 
+LONGEST_S = 1e6  # maximum of settings in seconds: eleven days, whose nanoseconds are far from overflowing
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -216,8 +218,8 @@ def _check(item: Setting, value: Any) -> None:
         raise ValueError(f"{item.name}: expected {item.type.__name__}, got {value!r}")
     if item.type is list and not all(isinstance(element, str) for element in value):
         raise ValueError(f"{item.name}: expected a list of names, got {value!r}")
-    if item.type is float and math.isnan(value):
-        raise ValueError(f"{item.name}: expected a number, got {value!r}")
+    if item.type is float and not math.isfinite(value):
+        raise ValueError(f"{item.name}: expected a finite number, got {value!r}")
     if item.minimum is not None and value < item.minimum:
         raise ValueError(f"{item.name}: expected at least {item.minimum}, got {value!r}")
     if item.maximum is not None and value > item.maximum:

@@ -282,6 +282,7 @@ def test_parameters_change_while_running_or_are_refused_with_the_reason(side: Ca
         ("colour:=red", "colour: unknown setting"),
         ("tracker.confirm_after:=0", "tracker.confirm_after: expected at least 1, got 0"),
         ("categories:=7", "categories: expected list, got 7"),
+        ("pairing.fallback_after_s:=.inf", "pairing.fallback_after_s: expected a finite number, got inf"),
         ("image_transport:=7", "image_transport: expected str, got 7"),
         ("categories:=['dragon']", "cannot load the model: categories: expected one of mug, can, got 'dragon'"),
     ],

@@ -14,7 +14,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 from rclpy.parameter import Parameter
 from ros_support import load_scripted
 
-from category_pose_ros.config import describe, setting, to_dict, to_flat
+from category_pose_ros.config import LONGEST_S, describe, setting, to_dict, to_flat
 from category_pose_ros.ros import pipeline
 from category_pose_ros.ros.parameters import NodeConfig, changed_config, descriptor, parameter_file, with_values
 from category_pose_ros.ros.pipeline import Pipeline
@@ -69,12 +69,19 @@ def test_all_the_ways_to_write_an_empty_list_are_one(empty: Any) -> None:
         ("categories", [1], r"categories: expected a list of names, got \(1,\)"),
         ("estimator.score_threshold", 2.0, "score_threshold: expected at most 1.0, got 2.0"),
         ("estimator.score_threshold", float("nan"), "score_threshold: expected .*, got nan"),
+        ("pairing.fallback_after_s", float("inf"), "fallback_after_s: expected a finite number, got inf"),
+        ("tracker.drop_after_s", 1e300, r"drop_after_s: expected at most 1000000\.0, got 1e\+300"),
+        ("threads", 20000, "threads: expected at most 256, got 20000"),
         ("autostart", "yes", "autostart: expected bool, got 'yes'"),
     ],
 )
 def test_wrong_values_are_refused_by_name(name: str, value: Any, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         with_values(NodeConfig(), {name: value})
+
+
+def test_settings_in_seconds_have_a_maximum() -> None:
+    assert {item.maximum for item in describe(NodeConfig) if item.name.endswith("_s")} == {LONGEST_S}
 
 
 def test_once_configured_everything_changes_but_how_the_node_is_connected() -> None:

@@ -29,6 +29,7 @@ from category_pose_ros.cli.options import (
     estimator_options,
     make_folder,
 )
+from category_pose_ros.config import LONGEST_S
 from category_pose_ros.data.bags import EXAMPLE_BAG, BagFrames
 from category_pose_ros.estimation.belief import Belief, Search, Sighting
 from category_pose_ros.estimation.solver import SolverConfig, Term, fastest_minimise
@@ -184,7 +185,7 @@ class _Found:
 
 def _tracking(estimator: PoseEstimator, stream: list[Frame], found: list[ObjectEstimate]) -> Callable[[], object]:
     """The next frame of a stream without end; objects that are counted more than once stay apart."""
-    tracker = Tracker(_Found(estimator, found), TrackerConfig(search_every_s=1e9, same_place=0.0))
+    tracker = Tracker(_Found(estimator, found), TrackerConfig(search_every_s=LONGEST_S, same_place=0.0))
     frames = _to_and_fro(stream)
     for _ in range(_FIRST):
         tracker.update(next(frames))

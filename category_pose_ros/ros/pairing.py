@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from category_pose_ros.config import setting, validate
+from category_pose_ros.config import LONGEST_S, setting, validate
 from category_pose_ros.data.messages import stamp_ns
 from category_pose_ros.records import SECOND_NS
 
@@ -26,12 +26,14 @@ class PairingConfig:
         "Farthest apart that the stamps of an image and of its depth or hint may be, in seconds; without stamps: when "
         "they arrive.",
         minimum=0.0,
+        maximum=LONGEST_S,
     )
     fallback_after_s: float = setting(
         1.0,
         "Images whose depth or hint does not come are dropped; those that come so long after the first of them, in "
         "seconds, are used without, until a depth or hint fits again.",
         minimum=0.0,
+        maximum=LONGEST_S,
     )
 
     def __post_init__(self) -> None:

@@ -54,6 +54,7 @@ class NodeConfig:
         0,
         "CPU threads of the model; 0: OMP_NUM_THREADS, or else half of the cores, the rest is for messages.",
         minimum=0,
+        maximum=256,
     )
     model: str = setting("", "Path of a model file; empty: the one that comes with the package.")
     image_transport: str = setting(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from category_pose_ros.config import setting, validate
+from category_pose_ros.config import LONGEST_S, setting, validate
 from category_pose_ros.estimation.belief import Belief
 from category_pose_ros.geometry import SE3, so3
 
@@ -30,7 +30,10 @@ class MotionConfig:
         0.5, "Share of a prediction's error that goes into the velocity.", minimum=0.0, maximum=1.0
     )
     persistence_s: float = setting(
-        0.5, "Time after which the velocity of an object that is not seen has fallen to 37 %.", minimum=1e-3
+        0.5,
+        "Time after which the velocity of an object that is not seen has fallen to 37 %.",
+        minimum=1e-3,
+        maximum=LONGEST_S,
     )
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from category_pose_ros.config import section, setting, validate
+from category_pose_ros.config import LONGEST_S, section, setting, validate
 from category_pose_ros.estimation.belief import Belief, Search, Sighting
 from category_pose_ros.estimation.images import Depth
 from category_pose_ros.geometry import SE3, Symmetry
@@ -78,6 +78,7 @@ class TrackerConfig:
         "Pause after a search before the next one, unless a track is lost; three times as long without depth and "
         "where frames are less than 90 ms apart. While objects are followed, it does one or two pieces per frame.",
         minimum=0.0,
+        maximum=LONGEST_S,
     )
     settled: float = setting(
         3.0,
@@ -93,7 +94,9 @@ class TrackerConfig:
         minimum=0.0,
         maximum=1.0,
     )
-    drop_after_s: float = setting(2.0, "A track unseen for this long is dropped, in seconds.", minimum=0.0)
+    drop_after_s: float = setting(
+        2.0, "A track unseen for this long is dropped, in seconds.", minimum=0.0, maximum=LONGEST_S
+    )
     gate: float = setting(
         0.6, "Farthest that a search's object may be from the track it belongs to, in diagonals.", minimum=0.0
     )
@@ -105,12 +108,15 @@ class TrackerConfig:
     rival_margin: float = setting(
         0.3, "Log score by which what a search sees must win against the track that is there.", minimum=0.0
     )
-    reset_after_s: float = setting(5.0, "A gap between frames that ends all tracks, in seconds.", minimum=0.0)
+    reset_after_s: float = setting(
+        5.0, "A gap between frames that ends all tracks, in seconds.", minimum=0.0, maximum=LONGEST_S
+    )
     look_every_s: float = setting(
         0.3,
         "Optical flow carries a track from one look at it to the next, after so many seconds and about three frames "
         "at least; 0: each frame is looked at.",
         minimum=0.0,
+        maximum=LONGEST_S,
     )
     keyframe: KeyframeConfig = section(KeyframeConfig)
     flow: FlowConfig = section(FlowConfig)
