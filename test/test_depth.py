@@ -124,6 +124,13 @@ def test_a_single_reading_is_no_evidence_and_no_error() -> None:
     assert (points.weight == 0).all()
 
 
+def test_readings_that_are_surely_something_else_weigh_nothing_and_are_no_error() -> None:
+    seen = evidence(object_state())
+    seen = dataclasses.replace(seen, presence=torch.zeros_like(seen.presence))
+    points = sample_points(depth_image(object_state()), CAMERA, seen, DepthConfig(membership=0.0))
+    assert (points.weight == 0).all()
+
+
 @pytest.mark.parametrize("shape", ["empty", "elsewhere"])
 def test_nothing_measured_changes_nothing(shape: str) -> None:
     depth = np.zeros((CAMERA.height, CAMERA.width), np.float32)

@@ -154,3 +154,8 @@ def test_what_a_cover_hides_stays_as_it_was() -> None:
     found = recognise(now, *scene(after), Belief.about(after), CONFIG)
     assert found is not None
     assert max(errors(found, after)) < 0.02
+
+
+def test_a_share_that_is_divided_by_is_not_zero() -> None:
+    with pytest.raises(ValueError, match=r"least_hidden: expected at least 0\.001, got 0"):
+        KeyframeConfig(least_hidden=0.0)

@@ -235,7 +235,8 @@ def _weights(share: Tensor, config: DepthConfig) -> Tensor:
     """Of readings whose cells show the object with these chances (N,): together no more than are independent."""
     if len(share) < config.least_points:
         return torch.zeros_like(share)
-    return share * min(1.0, config.independent / float(share.sum()))
+    # Not the sum alone: where every reading counts (membership 0), all may be surely something else.
+    return share * (config.independent / max(config.independent, float(share.sum())))
 
 
 def _noise_m(window: Depth) -> float:

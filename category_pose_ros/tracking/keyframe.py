@@ -73,7 +73,7 @@ class KeyframeConfig:
         0.2,
         "Share that must be hidden where a look does not see the object: what is in full view is not what it was "
         "taken for. Half of that where it does, and a quarter where it does not and the kept look was sure.",
-        minimum=0.0,
+        minimum=1e-3,
         maximum=1.0,
     )
     seen_through: float = setting(
