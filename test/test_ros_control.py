@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,12 +13,27 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray
-from ros_support import FIRST_TRACK_ID, Camera, camera, has_deletion, image_message, node_process
+from rclpy.executors import SingleThreadedExecutor
+from ros_support import (
+    FIRST_TRACK_ID,
+    PATIENCE_S,
+    Camera,
+    ScriptedEstimator,
+    ScriptedTracker,
+    camera,
+    has_deletion,
+    image_message,
+    node_process,
+)
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import MarkerArray
 
+from category_pose_ros.records import Frame, ObjectEstimate
 from category_pose_ros.ros.control import Control, Use
 from category_pose_ros.ros.markers import tracks_from_markers
+from category_pose_ros.ros.node import EstimatorNode
+from category_pose_ros.ros.parameters import NodeConfig
+from category_pose_ros.ros.pipeline import Loaded
 
 
 class Services:
@@ -90,6 +106,45 @@ def test_a_request_outlives_an_image_that_cannot_be_used_but_no_image_from_befor
     assert control.use_of_image(time.monotonic()) is Use.NOTHING
     control.ask_again()
     assert control.use_of_image(time.monotonic()) is Use.ONE_LOOK
+
+
+class SlowEstimator(ScriptedEstimator):
+    """Takes its time for an image of objects."""
+
+    def __init__(self) -> None:
+        super().__init__(NodeConfig())
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def estimate(self, frame: Frame) -> list[ObjectEstimate]:
+        found = super().estimate(frame)
+        if found:
+            self.begun.set()
+            assert self.go.wait(PATIENCE_S)
+        return found
+
+
+def test_a_request_whose_image_a_reset_forgets_is_met_by_another(side: Camera) -> None:
+    estimator = SlowEstimator()
+    node = EstimatorNode(lambda *_: Loaded(estimator, ScriptedTracker(estimator)), context=side.context)
+    executor = SingleThreadedExecutor(context=side.context)
+    executor.add_node(node)
+    spinning = threading.Thread(target=executor.spin)
+    poses = side.collect(PoseArray, "/estimator/poses")
+    assert node.start()
+    spinning.start()
+    try:
+        enable(side, False)
+        assert side.call("detect_once", Trigger.Request()).success
+        side.send_until(image_message(), estimator.begun.is_set, "the image is under way")
+        assert side.call("reset", Trigger.Request()).success
+        estimator.go.set()
+        side.send_until(image_message(), lambda: poses, "poses of another image come")
+    finally:
+        estimator.go.set()
+        executor.shutdown()
+        spinning.join()
+        node.close()
+        node.destroy_node()
 
 
 def test_a_request_to_an_enabled_node_changes_nothing(side: Camera) -> None:

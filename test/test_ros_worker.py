@@ -100,7 +100,7 @@ def test_nothing_stale_comes_out_after_a_reset(worker: Worker[int, int], script:
     worker.offer(1)
     assert script.begun.wait(PATIENCE_S)
     worker.offer(2)
-    assert worker.reset() == 2
+    assert worker.reset() == [1, 2]
     script.go.set()
     worker.offer(3)
     script.wait_notified()
@@ -111,7 +111,7 @@ def test_nothing_stale_comes_out_after_a_reset(worker: Worker[int, int], script:
 def test_a_finished_result_that_was_not_taken_is_forgotten_by_a_reset(worker: Worker[int, int], script: Script) -> None:
     worker.offer(1)
     script.wait_notified()
-    assert [worker.reset(), worker.reset()] == [1, 0]
+    assert [worker.reset(), worker.reset()] == [[1], []]
     assert worker.take() == []
 
 

@@ -50,7 +50,7 @@ class Control:
         return Use.ONE_LOOK
 
     def ask_again(self) -> None:
-        """The image of a request to detect once could not be used: the next one will be."""
+        """The image of a request to detect once was not used: the next one will be."""
         if not self.enabled:
             self._asked_s = time.monotonic()
 

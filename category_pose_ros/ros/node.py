@@ -173,14 +173,17 @@ class EstimatorNode(LifecycleNode):
             self._health.drop("forgotten", self._inputs.waiting)
             self._inputs.destroy()
             self._inputs = None
-        self._control.forget_requests()
         self._forget_objects()
+        self._control.forget_requests()
         self._state = "inactive"
 
     def _forget_objects(self) -> None:
         """Forget tracks and frames under way, and delete what is shown."""
         if self._pipeline is not None and self._worker is not None:
-            self._health.drop("forgotten", self._worker.reset())
+            forgotten = self._worker.reset()
+            self._health.drop("forgotten", len(forgotten))
+            if any(job.is_one_look for job in forgotten):
+                self._control.ask_again()
             self._worker.submit(self._pipeline.reset)
         if self._outputs is not None:
             self._outputs.clear()

@@ -53,7 +53,7 @@ class Worker(Generic[Job, Result]):
         self._actions: list[Callable[[], None]] = []
         self._outbox: list[Done[Job, Result] | Refused[Job]] = []
         self._generation = 0  # jobs of an earlier generation are stale
-        self._is_busy = False  # with a job of this generation
+        self._under_way: Job | None = None  # of this generation
         self._stopping = False
         self._failure: BaseException | None = None
         # A daemon: when the main thread dies of an exception, the process ends with it.
@@ -84,15 +84,16 @@ class Worker(Generic[Job, Result]):
             self._actions.append(action)
             self._changed.notify()
 
-    def reset(self) -> int:
+    def reset(self) -> list[Job]:
         """Forget the waiting job, the one under way and all outcomes not yet taken.
 
         Returns:
-            How many that are.
+            The jobs that nothing comes of, oldest first.
         """
         with self._changed:
-            forgotten = (self._slot is not None) + self._is_busy + len(self._outbox)
-            self._slot, self._is_busy = None, False
+            forgotten = [outcome.job for outcome in self._outbox]
+            forgotten += [job for job in (self._under_way, self._slot) if job is not None]
+            self._slot = self._under_way = None
             self._outbox.clear()
             self._generation += 1
         return forgotten
@@ -139,7 +140,7 @@ class Worker(Generic[Job, Result]):
                 return False
             actions, self._actions = self._actions, []
             job, self._slot = self._slot, None
-            self._is_busy = job is not None
+            self._under_way = job
             generation = self._generation
         for action in actions:
             action()
@@ -151,7 +152,7 @@ class Worker(Generic[Job, Result]):
         with self._changed:
             if generation != self._generation:
                 return
-            self._is_busy = False
+            self._under_way = None
             self._outbox.append(outcome)
         self._notify()
 
