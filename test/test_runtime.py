@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import sys
 
@@ -68,6 +69,31 @@ def test_eight_bits_are_chosen_where_their_ranges_are_known(backbone: Backbone) 
     )
     alike(auto, rounded, 1e-6)
     assert not torch.equal(exact.feature, rounded.feature)
+
+
+@needs_openvino
+def test_only_another_network_is_traced_anew(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[torch.nn.Module] = []
+    trace = torch.jit.trace
+
+    def note(network: torch.nn.Module, *given: object, **options: object) -> object:
+        traced.append(network)
+        return trace(network, *given, **options)
+
+    monkeypatch.setattr(torch.jit, "trace", note)
+    ranges, pictures = input_ranges(backbone, [images(1, 64, 64)]), images(1, 64, 96)
+    wider = {name: (low, 2 * high) for name, (low, high) in ranges.items()}
+    changed = copy.deepcopy(backbone)
+    with torch.no_grad():
+        changed.vote_head.bias += 1.0
+    said = []
+    for count, (network, limits) in enumerate([(backbone, ranges), (backbone, wider), (changed, wider)], start=1):
+        for _ in range(2):
+            said.append(prepared(copy.deepcopy(network), CPU, "openvino", "int8", limits)(pictures))
+            assert len(traced) == count
+        alike(said[-1], said[-2], 0.0)
+    assert not torch.equal(said[1].centre, said[2].centre)
+    assert not torch.equal(said[3].centre, said[4].centre)
 
 
 def test_eight_bits_need_openvino_and_ranges(backbone: Backbone) -> None:

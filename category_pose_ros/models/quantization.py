@@ -106,6 +106,10 @@ class _Rounded(nn.Conv2d):
         self.register_buffer("_steps", steps)
         self.register_buffer("_zeros", torch.zeros_like(steps, dtype=torch.int32))
 
+    def extra_repr(self) -> str:
+        exact = super().extra_repr()  # type: ignore[no-untyped-call]
+        return f"{exact}, step={self._step}, integers={self._integers}"
+
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as PyTorch names it
         given = torch.fake_quantize_per_tensor_affine(input, self._step, 0, *self._integers)
         weight = torch.fake_quantize_per_channel_affine(

@@ -8,6 +8,7 @@ weights laid out as its instructions want them.
 from __future__ import annotations
 
 import copy
+import hashlib
 import sys
 import threading
 import warnings
@@ -26,6 +27,8 @@ from category_pose_ros.records import STRIDE_PX
 RUNTIMES = ("auto", "openvino", "pytorch")
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 _TELEMETRY = "openvino_telemetry"
+
+_graphs: dict[type[nn.Module], tuple[bytes, Any]] = {}  # of each kind of network the last, after its digest
 
 
 class Network(Protocol):
@@ -157,7 +160,28 @@ class _Fields(nn.Module):
 
 
 def _converted(openvino: ModuleType, network: nn.Module, example: tuple[Tensor, ...]) -> Any:
-    """Its graph, for any number and size of what it is given."""
+    """Its graph, for any number and size of what it is given.
+
+    The same network is not traced twice: PyTorch frees nothing of what it has traced, 8 MB each time, and other
+    settings of an estimator mostly leave its network as it was.
+    """
+    digest = _digest(network)
+    known, graph = _graphs.get(type(network), (b"", None))
+    if known != digest:
+        graph = _traced(openvino, network, example)
+        _graphs[type(network)] = digest, graph
+    return graph
+
+
+def _digest(network: nn.Module) -> bytes:
+    """Of the layers, as they describe themselves, and the weights."""
+    digest = hashlib.sha256(repr(network).encode())
+    for name, value in network.state_dict().items():
+        digest.update(name.encode() + value.numpy().tobytes())
+    return digest.digest()
+
+
+def _traced(openvino: ModuleType, network: nn.Module, example: tuple[Tensor, ...]) -> Any:
     with torch.no_grad(), warnings.catch_warnings():
         # PyTorch would rather have `torch.export`, by which loading takes seconds more.
         warnings.simplefilter("ignore", DeprecationWarning)
