@@ -101,6 +101,29 @@ def test_a_setting_cannot_be_deleted() -> None:
         changed_config(NodeConfig(), [Parameter("categories", Parameter.Type.NOT_SET)], configured=False)
 
 
+@pytest.mark.parametrize(
+    "lack", [MemoryError(), torch.cuda.OutOfMemoryError("out of memory"), None], ids=["Python", "CUDA", "CPU"]
+)
+def test_a_model_that_memory_cannot_hold_is_refused(lack: Exception | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
+        if lack is not None:
+            raise lack
+        torch.empty(10**14)
+
+    monkeypatch.setattr(pipeline.PoseEstimator, "load", load)
+    with pytest.raises(ValueError, match=r"cannot load: .*memory"):
+        pipeline.load(NodeConfig())
+
+
+def test_a_bug_while_loading_is_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(pipeline.PoseEstimator, "load", load)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        pipeline.load(NodeConfig())
+
+
 def test_a_setting_with_one_bound_has_a_range_too() -> None:
     import dataclasses
 

@@ -100,12 +100,22 @@ def load(config: NodeConfig, estimator: PoseEstimator | None = None) -> Loaded:
         estimator: one that was loaded with the same settings, to be taken over; None: there is none.
 
     Raises:
-        ValueError: an unknown category, method or device, a missing or damaged model file.
+        ValueError: an unknown category, method or device, a missing or damaged model file, too little memory.
     """
     if estimator is None:
         model = Path(config.model) if config.model else None
-        estimator = PoseEstimator.load(config.categories, config.method, config.device, model, config.estimator)
+        try:
+            estimator = PoseEstimator.load(config.categories, config.method, config.device, model, config.estimator)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_lack_of_memory(error):
+                raise
+            raise ValueError(f"cannot load: {str(error) or 'out of memory'}") from error
     return Loaded(estimator, Tracker(estimator, config.tracker))
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    # PyTorch's allocator for the CPU raises a plain RuntimeError.
+    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def needs_tracker(before: NodeConfig, after: NodeConfig) -> bool:
