@@ -52,11 +52,15 @@ def write_example(folder: Path, objects: int) -> Path:
 
 
 @pytest.fixture
-def scripted_node(monkeypatch: pytest.MonkeyPatch) -> None:
+def _domain_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo takes a domain by chance; that of the tests is reserved."""
+    monkeypatch.setattr(demo, "_isolate", lambda: None)
+
+
+@pytest.fixture
+def scripted_node(_domain_of_the_tests: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "_NODE", (sys.executable, ros_support.__file__))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    for name in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE"):
-        monkeypatch.setenv(name, os.environ[name])  # the demo changes them; undone afterwards
 
 
 def run_demo(*arguments: object) -> Result:
@@ -106,6 +110,14 @@ def test_the_demo_fails_where_the_node_does_not_start(tmp_path: Path, monkeypatc
     assert "the estimator node ended with exit status 1" in result.output
 
 
+def test_the_demo_leaves_the_domain_of_the_robot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", "0")
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    demo._isolate()
+    assert os.environ["ROS_DOMAIN_ID"] in map(str, range(1, 102))
+    assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+
+
 def test_a_missing_bag_is_refused_in_one_line(tmp_path: Path) -> None:
     result = run_demo("--bag", tmp_path / "nothing")
     assert result.exit_code == 2
@@ -113,13 +125,10 @@ def test_a_missing_bag_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "no such bag" in result.output
 
 
+@pytest.mark.usefixtures("_domain_of_the_tests")
 @pytest.mark.skipif(not DEFAULT_MODEL.exists(), reason="needs the model that comes with the package")
 @pytest.mark.skipif(not EXAMPLE_BAG.exists(), reason="needs the bundled example")
-def test_the_real_node_finds_the_objects_of_the_bundled_example(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE"):
-        monkeypatch.setenv(name, os.environ[name])
+def test_the_real_node_finds_the_objects_of_the_bundled_example(tmp_path: Path) -> None:
     result = run_demo("--output", tmp_path)
     assert result.exit_code == 0, result.output
     found, objects = re.findall(r"\d+", row(result, "objects found"))[:2]
