@@ -109,7 +109,7 @@ def load(config: NodeConfig, estimator: PoseEstimator | None = None) -> Loaded:
         except (MemoryError, RuntimeError) as error:
             if not _is_lack_of_memory(error):
                 raise
-            raise ValueError(f"cannot load: {str(error) or 'out of memory'}") from error
+            raise ValueError(f"too little memory: {error}") from error
     return Loaded(estimator, Tracker(estimator, config.tracker))
 
 
