@@ -7,7 +7,17 @@ import pytest
 import torch
 
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
-from category_pose_ros.data.damage import DAMAGES, damaged, holes, noise, rescaled, shifted, unseen, without_depth
+from category_pose_ros.data.damage import (
+    DAMAGES,
+    damaged,
+    holes,
+    noise,
+    rescaled,
+    seen_through,
+    shifted,
+    unseen,
+    without_depth,
+)
 from category_pose_ros.geometry import SE3, Camera
 from category_pose_ros.records import Frame
 
@@ -41,6 +51,17 @@ def test_of_objects_nothing_is_left_nor_a_little_beside_them():
     assert lost[36:64, 66:94].all()
     assert lost.sum() == 28 * 28
     assert (apply(unseen(), objects=(unknown,)) == DEPTH).all()
+
+
+def test_through_an_object_shows_what_is_behind_it():
+    table = (1 / np.linspace(2.0, 0.5, 120, dtype=np.float32)).reshape(120, 1) * np.ones((1, 160), np.float32)
+    mask = np.zeros(table.shape, bool)
+    mask[40:60, 70:90] = True
+    seen = GroundTruthObject("mug", SE3(torch.eye(3), torch.tensor([0.0, 0.0, 1.0])), np.ones(3), mask=mask)
+    before = np.where(mask, np.float32(0.3), table)
+    assert apply(seen_through(), before, (seen,)) == pytest.approx(table, rel=1e-4)
+    assert (apply(seen_through(), before) == before).all()
+    assert (apply(seen_through(), np.where(mask, before, 0), (seen,)) == 0).all()
 
 
 def test_noise_has_its_deviation_and_keeps_holes():

@@ -25,6 +25,7 @@ from category_pose_ros.estimation.depth import (
 )
 from category_pose_ros.estimation.evidence import Evidence
 from category_pose_ros.estimation.images import rectify_depth
+from category_pose_ros.estimation.resting import Planes
 from category_pose_ros.estimation.state import Intrinsics, State
 from category_pose_ros.estimation.terms import DepthTerm, SizePriorTerm
 from category_pose_ros.geometry import SE3, Camera, so3
@@ -37,6 +38,7 @@ CAMERA = Camera(300.0, 300.0, 79.5, 59.5, 160, 120)
 CELLS = 24
 TABLE = Posterior(tiny_model(), ("can",), torch.device("cpu")).tables[0]
 CONFIG = DepthConfig()
+NO_PLANES = Planes(torch.empty(0, 3), torch.empty(0))
 
 
 def object_state(scale: float = 1.0) -> State:
@@ -77,7 +79,7 @@ def evidence(state: State) -> Evidence:
 def readings(depth: np.ndarray, config: DepthConfig = CONFIG) -> DepthTerm:
     """The term of two hypotheses of the object that stands at scale 1."""
     seen = evidence(object_state())
-    return depth_term([sample_points(depth, CAMERA, seen, config)], [seen], 2, config.robust)
+    return depth_term([sample_points(depth, CAMERA, seen, config, NO_PLANES)], [seen], 2, config.robust)
 
 
 def prior() -> SizePriorTerm:
@@ -119,7 +121,7 @@ def test_a_single_reading_is_no_evidence_and_no_error() -> None:
     column, row = CAMERA.project(object_state().camera_from_object.translation[0]).round().int().tolist()
     depth = np.zeros_like(whole)
     depth[row, column] = whole[row, column]
-    points = sample_points(depth, CAMERA, evidence(object_state()), DepthConfig(membership=0.0))
+    points = sample_points(depth, CAMERA, evidence(object_state()), DepthConfig(membership=0.0), NO_PLANES)
     assert (points.points_camera[:, 2] != 1.0).sum() == 1
     assert (points.weight == 0).all()
 
@@ -127,7 +129,7 @@ def test_a_single_reading_is_no_evidence_and_no_error() -> None:
 def test_readings_that_are_surely_something_else_weigh_nothing_and_are_no_error() -> None:
     seen = evidence(object_state())
     seen = dataclasses.replace(seen, presence=torch.zeros_like(seen.presence))
-    points = sample_points(depth_image(object_state()), CAMERA, seen, DepthConfig(membership=0.0))
+    points = sample_points(depth_image(object_state()), CAMERA, seen, DepthConfig(membership=0.0), NO_PLANES)
     assert (points.weight == 0).all()
 
 
@@ -146,7 +148,7 @@ def test_nothing_measured_changes_nothing(shape: str) -> None:
 def test_a_crop_outside_the_image_has_no_readings() -> None:
     seen = evidence(object_state())
     aside = dataclasses.replace(seen, intrinsics=Intrinsics(seen.intrinsics.focal, seen.intrinsics.centre + 500.0))
-    points = sample_points(depth_image(object_state()), CAMERA, aside, CONFIG)
+    points = sample_points(depth_image(object_state()), CAMERA, aside, CONFIG, NO_PLANES)
     assert (points.weight == 0).all()
 
 
@@ -184,13 +186,27 @@ def test_the_edges_of_a_hole_are_not_taken_for_the_object(left: int) -> None:
     depth = depth_image(object_state())
     sparse = np.zeros_like(depth)
     sparse[::left, ::left] = depth[::left, ::left]
-    assert (sample_points(sparse, CAMERA, seen, CONFIG).weight > 0).any()
+    assert (sample_points(sparse, CAMERA, seen, CONFIG, NO_PLANES).weight > 0).any()
     is_own = depth < 1.5
     sparse[is_own] = 0
     rows, columns = np.nonzero(is_own)
     edge = slice(0, len(rows), 12)
     sparse[rows[edge], columns[edge]] = 1.5
-    assert (sample_points(sparse, CAMERA, seen, CONFIG).weight > 0).any() == (left > 1)
+    assert (sample_points(sparse, CAMERA, seen, CONFIG, NO_PLANES).weight > 0).any() == (left > 1)
+
+
+@pytest.mark.parametrize("around", [True, False])
+def test_a_plane_that_shows_through_an_object_is_not_taken_for_it(around: bool) -> None:
+    """An object of glass before a wall; where the plane ends with the object, it is a face of the object."""
+    behind_m = 0.9
+    wall = Planes(torch.tensor([[0.0, 0.0, -1.0]]), torch.tensor([behind_m]))
+    depth = np.full((CAMERA.height, CAMERA.width), behind_m, np.float32)
+    if not around:
+        depth[depth_image(object_state()) == 1.5] = 1.5
+    points = sample_points(depth, CAMERA, evidence(object_state()), CONFIG, wall)
+    assert (points.weight > 0).any() == (not around)
+    seen = sample_points(depth_image(object_state(), behind_m), CAMERA, evidence(object_state()), CONFIG, wall)
+    assert (seen.weight > 0).all()
 
 
 def test_a_reading_is_as_sure_as_its_distance_and_the_shape_of_the_object_allow() -> None:
@@ -199,7 +215,7 @@ def test_a_reading_is_as_sure_as_its_distance_and_the_shape_of_the_object_allow(
     for distance_m in (1.0, 3.0):
         depth = np.zeros((CAMERA.height, CAMERA.width), np.float32)
         depth[::3, ::3] = distance_m
-        points = sample_points(depth, CAMERA, evidence(object_state()), config)
+        points = sample_points(depth, CAMERA, evidence(object_state()), config, NO_PLANES)
         surface_m = config.surface * float(TABLE.log_size_mean.exp().norm())
         expected_m = math.hypot(config.noise_m * distance_m**2, surface_m)
         assert points.deviation_m[points.weight > 0].tolist() == pytest.approx([expected_m] * 100, rel=1e-4)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.interpolate import LinearNDInterpolator
 
 from category_pose_ros.data.annotations import AnnotatedFrame, GroundTruthObject
 
 Depth = npt.NDArray[np.float32]
 Rng = np.random.Generator
+Mask = npt.NDArray[np.bool_]
 Objects = Sequence[GroundTruthObject]
 
 _PATCH_PX = 8  # side of a hole: dark and shiny surfaces swallow patches, not pixels
@@ -48,17 +50,31 @@ def holes(share: float) -> Damage:
 
 
 def unseen() -> Damage:
-    """No readings on any object whose mask is known, as if all were of glass or shone too much."""
+    """No readings on any object whose mask is known, as if all shone too much."""
 
     def apply(depth: Depth, objects: Objects, rng: Rng) -> Depth:
-        lost = np.zeros(depth.shape, np.uint8)
-        for item in objects:
-            if item.mask is not None:
-                lost |= item.mask.astype(np.uint8)
-        lost = cv2.dilate(lost, np.ones((2 * _EDGE_PX + 1,) * 2, np.uint8))
-        return np.where(lost > 0, np.float32(0), depth)
+        return np.where(_wider(_shown(depth, objects), _EDGE_PX), np.float32(0), depth)
 
     return Damage("objects unseen", apply)
+
+
+def seen_through() -> Damage:
+    """What is around objects whose mask is known also where they are, as if all were of clear glass.
+
+    Inverse depth is interpolated linearly, which is exact where a plane goes on behind an object.
+    """
+
+    def apply(depth: Depth, objects: Objects, rng: Rng) -> Depth:
+        lost = _wider(_shown(depth, objects), _EDGE_PX)
+        edge = _wider(lost, 2) & ~lost & (depth > 0)
+        if np.count_nonzero(edge) < 4:  # a triangle, and one more against what lies on a line
+            return np.where(lost, np.float32(0), depth)
+        behind = LinearNDInterpolator(np.argwhere(edge), 1 / depth[edge], fill_value=np.inf)
+        result = depth.copy()
+        result[lost] = 1 / behind(np.argwhere(lost))  # 0, a hole, where nothing around says what is there
+        return result
+
+    return Damage("objects seen through", apply)
 
 
 def noise(deviation_m: float) -> Damage:
@@ -87,9 +103,23 @@ def shifted(pixels: int) -> Damage:
     return Damage(f"shift {pixels} px", apply)
 
 
+def _shown(depth: Depth, objects: Objects) -> Mask:
+    """Pixels that show one of the objects, as far as their masks are known."""
+    shown = np.zeros(depth.shape, np.bool_)
+    for item in objects:
+        if item.mask is not None:
+            shown |= item.mask
+    return shown
+
+
+def _wider(mask: Mask, pixels: int) -> Mask:
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((2 * pixels + 1,) * 2, np.uint8)) > 0)
+
+
 DAMAGES = (
     *(holes(share) for share in (0.25, 0.5, 0.75, 0.95)),
     unseen(),
+    seen_through(),
     *(noise(deviation_m) for deviation_m in (0.01, 0.02, 0.05)),
     rescaled(1.05),
     shifted(10),

@@ -21,6 +21,7 @@ from torch import Tensor
 from category_pose_ros.config import setting, validate
 from category_pose_ros.estimation.evidence import Evidence
 from category_pose_ros.estimation.images import Depth, is_reading
+from category_pose_ros.estimation.resting import Planes
 from category_pose_ros.estimation.state import State
 from category_pose_ros.estimation.terms import DepthTerm, SizePriorTerm
 from category_pose_ros.geometry import SE3, Camera, so3
@@ -29,6 +30,8 @@ from category_pose_ros.geometry.solids import Solid, Solids, body_axis, depth_al
 _TURNS_RAD = tuple(math.radians(angle) for angle in (0, -8, 8, -15, 15, -22, 22, -30, 30, -40, 40, -50, 50))
 _CLEARLY = 1.0  # nats of the depth term
 _CONSIDERED = 5000  # readings in the crop of an object that are looked at
+_ON_PLANE = 0.016  # farthest from a plane that a reading on it is, as a share of its depth
+_MOST_OWN, _SOME_AROUND = 0.6, 0.3  # readings of an object and beside it on a plane that shows through it
 _SCALE_ERROR = 0.1  # standard deviation of the log of a measured scale: the pose that it was measured with errs
 
 
@@ -100,15 +103,17 @@ class DepthPoints:
     weight: Tensor
 
 
-def sample_points(depth: Depth, camera: Camera, evidence: Evidence, config: DepthConfig) -> DepthPoints:
-    """The readings on the cells of an object, evenly thinned.
+def sample_points(depth: Depth, camera: Camera, evidence: Evidence, config: DepthConfig, planes: Planes) -> DepthPoints:
+    """The readings on the cells of an object, evenly thinned; none where depth does not show the object itself.
 
-    Pixels are taken and not cells, so that sparse depth such as projected lidar is used in full.
+    Pixels are taken and not cells, so that sparse depth such as projected lidar is used in full. Of glass,
+    and of what shines, a depth camera sees nothing but edges, or what is behind.
 
     Args:
         depth: (H, W) metres without lens distortion; 0, NaN and infinity are holes.
         camera: of the depth image.
         evidence: of the object; its cells may be those of any crop of the same camera.
+        planes: in the depth image.
     """
     left, top, right, bottom = _region(evidence, camera)
     window = depth[top:bottom, left:right]
@@ -118,18 +123,18 @@ def sample_points(depth: Depth, camera: Camera, evidence: Evidence, config: Dept
     pixels = torch.from_numpy(np.stack([columns + left, rows + top], -1)).float()
     share = _presence(evidence, camera, pixels)
     is_own = share >= config.membership
-    covered = (evidence.presence >= config.membership).float().mean().cpu()  # of the crop by the object
-    if is_own.float().mean() < config.least_density * covered:
-        is_own[:] = False
+    seen = camera.rays(pixels) * torch.from_numpy(window[rows, columns]).unsqueeze(-1)
+    covered = float((evidence.presence >= config.membership).float().mean())  # of the crop by the object
+    if is_own.float().mean() < config.least_density * covered or _is_plane_behind(seen, is_own, planes):
+        is_own = torch.zeros_like(is_own)
     chosen = torch.nonzero(is_own).squeeze(-1)
     if len(chosen) > config.points:
         chosen = chosen[torch.linspace(0, len(chosen) - 1, config.points).long()]
-    places = chosen.numpy()  # numpy would take a tensor of one element for a number
-    z = torch.from_numpy(window[rows[places], columns[places]])
+    z = seen[chosen, 2]
     surface_m = config.surface * float(evidence.table.log_size_mean.exp().norm())
     constant_m = math.hypot(surface_m, _noise_m(window))
     points = DepthPoints(
-        camera.rays(pixels[chosen]) * z.unsqueeze(-1),
+        seen[chosen],
         torch.hypot(config.noise_m * z.square(), torch.full_like(z, constant_m)),
         _weights(share[chosen], config),
     )
@@ -229,6 +234,14 @@ def _region(evidence: Evidence, camera: Camera) -> tuple[int, int, int, int]:
     (left, top), (right, bottom) = pixels.round().int().tolist()
     across, down = np.clip([left, right + 1], 0, camera.width), np.clip([top, bottom + 1], 0, camera.height)
     return int(across[0]), int(down[0]), int(across[1]), int(down[1])
+
+
+def _is_plane_behind(points: Tensor, is_own: Tensor, planes: Planes) -> bool:
+    """Whether most of an object's readings, of N points (N, 3) in its crop, lie on a plane that goes on around it."""
+    off = (points @ planes.normal.T + planes.offset_m).abs()
+    on_plane = (off < _ON_PLANE * points[:, 2:]).float()  # (N, P)
+    behind = (on_plane[is_own].mean(0) > _MOST_OWN) & (on_plane[~is_own].mean(0) > _SOME_AROUND)
+    return bool(behind.any())
 
 
 def _weights(share: Tensor, config: DepthConfig) -> Tensor:

@@ -349,7 +349,9 @@ class NeuralMeshMethod:
     def _readings(self, scene: _Scene | None, camera: Camera, evidence: list[Evidence]) -> _Readings | None:
         if scene is None:
             return None
-        points = [measured.sample_points(scene.depth, camera, item, self._config.depth) for item in evidence]
+        points = [
+            measured.sample_points(scene.depth, camera, item, self._config.depth, scene.planes) for item in evidence
+        ]
         return _Readings(points, scene.planes)
 
     def _set_down(self, states: State, prior: SizePriorTerm, readings: _Readings) -> State:
