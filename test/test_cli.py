@@ -219,7 +219,11 @@ def test_replay_that_is_ended_leaves_what_it_had(run, estimator, bag, tmp_path, 
 
     monkeypatch.setattr(ScriptedTracker, "update", ends)
     before = signal.getsignal(signal.SIGTERM)
-    assert run("replay", bag, "--output", tmp_path / "out")[0] == status
+    at_interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests behind a shell ignore
+    try:
+        assert run("replay", bag, "--output", tmp_path / "out")[0] == status
+    finally:
+        signal.signal(signal.SIGINT, at_interrupt)
     assert signal.getsignal(signal.SIGTERM) is before
     with (tmp_path / "out" / "poses.csv").open() as file:
         assert [row["stamp_ns"] for row in csv.DictReader(file)] == ["100000000", "200000000"]
@@ -344,8 +348,12 @@ def test_evaluate_can_show_the_annotated_masks(run, estimator, scene, tmp_path):
     assert (status, "expected masks of all objects" in err) == (2, True)
 
 
-def test_evaluate_shows_damaged_depth_beside_the_whole(run, estimator, scene, tmp_path):
-    status, out, err = run("evaluate", scene, "--damage", "--output", tmp_path / "out")
+def test_evaluate_shows_damaged_depth_beside_the_whole(run, estimator, tmp_path):
+    rgb, depth, mask = np.full((48, 64, 3), 90, np.uint8), np.ones((48, 64), np.float32), np.zeros((48, 64), bool)
+    depth[16:32, 24:40], mask[16:32, 24:40] = 0.5, True
+    mug = GroundTruthObject("mug", POSE, MUG.size_m, visible_fraction=1.0, mask=mask)
+    write_scene(tmp_path / "masked", [AnnotatedFrame(Frame(rgb, CAMERA, depth), (mug,), "")] * 2)
+    status, out, err = run("evaluate", tmp_path / "masked", "--damage", "--output", tmp_path / "out")
     assert (status, err) == (0, "")
     names = ["as it is", "without depth", *(damage.name for damage in DAMAGES)]
     assert list(json.loads((tmp_path / "out" / "metrics.json").read_text())["by_damage"]) == names

@@ -153,6 +153,10 @@ class _Readings:
     points: list[DepthPoints]
     planes: Planes
 
+    def lack(self, keep: int) -> Tensor:
+        """Whether there are none on the object, (B,) for `keep` hypotheses of each: it is of glass, or too shiny."""
+        return torch.stack([item.weight.sum() == 0 for item in self.points]).repeat_interleave(keep)
+
 
 @dataclass(frozen=True, eq=False)
 class _Solved:
@@ -355,14 +359,12 @@ class NeuralMeshMethod:
         return _Readings(points, scene.planes)
 
     def _set_down(self, states: State, prior: SizePriorTerm, readings: _Readings) -> State:
-        """Those without readings, of glass or too shiny, at the scale at which they stand on a plane that has some."""
+        """Those without readings at the scale at which they stand on a plane that has some."""
         if not len(readings.planes):
             return states
-        bare = torch.stack([item.weight.sum() == 0 for item in readings.points])
-        bare = bare.repeat_interleave(len(states.log_size) // len(bare))
         standing = states.scaled(scale_to_planes(states, readings.planes, self._config.resting))
         likely = measured.is_likely_size(standing, prior, self._config.depth.prior_deviations)
-        return standing.where(bare & likely, states)
+        return standing.where(readings.lack(len(states.log_size) // len(readings.points)) & likely, states)
 
     def _fit(self, terms: list[Term], start: State, solver: SolverConfig) -> _Solved:
         """All hypotheses of all objects in one batch."""
@@ -393,6 +395,7 @@ class NeuralMeshMethod:
             resting = resting_term(states, readings.planes, self._config.resting)
             terms.append(resting)
             rests = 2 * resting.weight - 1
+            rests = torch.where(readings.lack(keep), rests.clamp_max(0), rests)  # set down by us it says nothing
         states, curvature = self._minimise(terms, states, solver)
         return _Solved(states, curvature, rests, contradicted)
 
