@@ -30,7 +30,7 @@ from category_pose_ros.geometry.solids import Solid, Solids, body_axis, depth_al
 _TURNS_RAD = tuple(math.radians(angle) for angle in (0, -8, 8, -15, 15, -22, 22, -30, 30, -40, 40, -50, 50))
 _CLEARLY = 1.0  # nats of the depth term
 _CONSIDERED = 5000  # readings in the crop of an object that are looked at
-_ON_PLANE = 0.016  # farthest from a plane that a reading on it is, as a share of its depth
+_ON_PLANE, _IN_PLANE = 0.016, 0.003  # farthest from a plane that a reading, and the median of many, on it is, per depth
 _MOST_OWN, _SOME_AROUND = 0.6, 0.3  # readings of an object and beside it on a plane that shows through it
 _SCALE_ERROR = 0.1  # standard deviation of the log of a measured scale: the pose that it was measured with errs
 
@@ -237,11 +237,16 @@ def _region(evidence: Evidence, camera: Camera) -> tuple[int, int, int, int]:
 
 
 def _is_plane_behind(points: Tensor, is_own: Tensor, planes: Planes) -> bool:
-    """Whether most of an object's readings, of N points (N, 3) in its crop, lie on a plane that goes on around it."""
-    off = (points @ planes.normal.T + planes.offset_m).abs()
-    on_plane = (off < _ON_PLANE * points[:, 2:]).float()  # (N, P)
+    """Whether most of an object's readings, of N points (N, 3) in its crop, lie on a plane that goes on around it.
+
+    In the middle of the plane: what is flat and lies on it is a little before it.
+    """
+    if not is_own.any():
+        return False
+    before = (points @ planes.normal.T + planes.offset_m) / points[:, 2:]  # (N, P) as a share of the depth
+    on_plane = (before.abs() < _ON_PLANE).float()
     behind = (on_plane[is_own].mean(0) > _MOST_OWN) & (on_plane[~is_own].mean(0) > _SOME_AROUND)
-    return bool(behind.any())
+    return bool((behind & (before[is_own].median(0).values.abs() < _IN_PLANE)).any())
 
 
 def _weights(share: Tensor, config: DepthConfig) -> Tensor:
