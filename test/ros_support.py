@@ -31,8 +31,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
+from category_pose_ros.data.messages import stamp_ns
 from category_pose_ros.geometry import SE3, so3
-from category_pose_ros.records import Frame, ObjectEstimate, Track, TrackState
+from category_pose_ros.records import SECOND_NS, Frame, ObjectEstimate, Track, TrackState
 from category_pose_ros.ros.node import EstimatorNode, run
 from category_pose_ros.ros.parameters import NodeConfig
 from category_pose_ros.ros.pipeline import Loaded
@@ -40,6 +41,7 @@ from category_pose_ros.ros.pipeline import Loaded
 WIDTH, HEIGHT = 64, 48
 FIRST_TRACK_ID = 7
 SIZE_WITH_DEPTH_M = np.array([0.2, 0.2, 0.2])
+RESENT_NS = 1000  # later than the time before is an image that is sent again
 PATIENCE_S = 120.0  # generous: the machine may be busy
 SERVICES = {
     "list_parameters": ListParameters,
@@ -200,9 +202,15 @@ class Camera:
                 quiet_since = time.monotonic()
 
     def send_until(self, message: Image, happened: Callable[[], Any], what: str, info: bool = True) -> Any:
-        """Publish an image (and its camera_info) over and over, as a camera does."""
+        """Publish an image (and its camera_info) over and over, as a camera does.
+
+        If it has a stamp, each time with a later one, by RESENT_NS: an answer may be lost, since the node may not have
+        discovered this side's subscription, and an image of the same time is late.
+        """
 
         def send_and_ask() -> Any:
+            if sent_ns := stamp_ns(message.header):
+                message.header.stamp.sec, message.header.stamp.nanosec = divmod(sent_ns + RESENT_NS, SECOND_NS)
             if info:
                 self.infos.publish(info_message())
             self.images.publish(message)

@@ -21,6 +21,7 @@ from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from ros_support import (
     FIRST_TRACK_ID,
+    RESENT_NS,
     Camera,
     camera,
     compressed_message,
@@ -36,6 +37,7 @@ from visualization_msgs.msg import MarkerArray
 
 from category_pose_ros.config import describe
 from category_pose_ros.data.messages import stamp_ns
+from category_pose_ros.records import SECOND_NS
 from category_pose_ros.ros.conversions import pose_from_message
 from category_pose_ros.ros.markers import tracks_from_markers
 from category_pose_ros.ros.parameters import NodeConfig
@@ -76,8 +78,10 @@ def counted(diagnostics: list[DiagnosticArray], key: str) -> int:
 def test_an_image_goes_in_and_poses_come_out_with_its_stamp_and_frame(side: Camera) -> None:
     poses, markers = side.collect(PoseArray, "/estimator/poses"), side.collect(MarkerArray, "/estimator/markers")
     with node_process() as process:
-        side.send_until(image_message(2, STAMP_NS), lambda: poses and markers, "poses and markers come")
-        assert poses[0].header == image_message(2, STAMP_NS).header
+        image = image_message(2, STAMP_NS)
+        side.send_until(image, lambda: poses and markers, "poses and markers come")
+        assert poses[0].header.frame_id == image.header.frame_id
+        assert stamp_ns(poses[0].header) in range(STAMP_NS, stamp_ns(image.header) + 1, RESENT_NS)
         assert len(poses[0].poses) == 2
         said = [track.estimate.camera_from_object for track in tracks_from_markers(markers[0])]
         torch.testing.assert_close(
@@ -206,11 +210,11 @@ def test_an_image_that_comes_after_a_younger_one_is_dropped_and_one_of_another_t
     stamps = lambda: {stamp_ns(message.header) for message in poses}  # noqa: E731
     with node_process():
         side.send_until(image_message(1, STAMP_NS), lambda: poses, "poses come")
-        late = image_message(1, STAMP_NS - 100_000_000)
-        side.send_until(late, lambda: dropped(diagnostics, "late"), "the late image is counted")
+        late_ns = STAMP_NS - 100_000_000
+        side.send_until(image_message(1, late_ns), lambda: dropped(diagnostics, "late"), "the late image is counted")
         again = STAMP_NS - 10_000_000_000
-        side.send_until(image_message(1, again), lambda: again in stamps(), "a bag that loops is answered")
-        assert stamps() == {STAMP_NS, again}
+        side.send_until(image_message(1, again), lambda: min(stamps()) < late_ns, "a bag that loops is answered")
+        assert all(stamp >= STAMP_NS or stamp < again + SECOND_NS for stamp in stamps())
 
 
 def test_the_life_cycle_can_be_walked_several_times(side: Camera) -> None:
