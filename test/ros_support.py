@@ -28,6 +28,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -41,7 +42,7 @@ from category_pose_ros.ros.pipeline import Loaded
 WIDTH, HEIGHT = 64, 48
 FIRST_TRACK_ID = 7
 SIZE_WITH_DEPTH_M = np.array([0.2, 0.2, 0.2])
-RESENT_NS = 1000  # later than the time before is an image that is sent again
+RESENT_NS = 1000  # by so much is an image that is sent again later than the one before
 PATIENCE_S = 120.0  # generous: the machine may be busy
 SERVICES = {
     "list_parameters": ListParameters,
@@ -204,13 +205,12 @@ class Camera:
     def send_until(self, message: Image, happened: Callable[[], Any], what: str, info: bool = True) -> Any:
         """Publish an image (and its camera_info) over and over, as a camera does.
 
-        If it has a stamp, each time with a later one, by RESENT_NS: an answer may be lost, since the node may not have
-        discovered this side's subscription, and an image of the same time is late.
+        If it has a stamp, each time with a later one.
         """
 
         def send_and_ask() -> Any:
-            if sent_ns := stamp_ns(message.header):
-                message.header.stamp.sec, message.header.stamp.nanosec = divmod(sent_ns + RESENT_NS, SECOND_NS)
+            if stamp_ns(message.header):
+                make_later(message.header)
             if info:
                 self.infos.publish(info_message())
             self.images.publish(message)
@@ -275,6 +275,21 @@ class Camera:
         self.executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
+
+
+def make_later(header: Header) -> None:
+    """For an image that is sent again.
+
+    The answer to the one before may be lost, since the node may not have discovered the test's subscription yet, and
+    an image of the same time is late.
+    """
+    header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns(header) + RESENT_NS, SECOND_NS)
+
+
+def was_sent(header: Header, first: Header) -> bool:
+    """Whether it is the first header, or one that was made later from it."""
+    after_ns = stamp_ns(header) - stamp_ns(first)
+    return bool(header.frame_id == first.frame_id and after_ns in range(0, SECOND_NS, RESENT_NS))
 
 
 def has_deletion(messages: list[MarkerArray]) -> bool:
