@@ -215,16 +215,18 @@ def test_a_false_alarm_that_is_not_seen_again_is_never_published() -> None:
     assert {number for tracks in seen for number in tracks} == {1}
 
 
+def turned_at_first(estimate: ObjectEstimate, time: float) -> ObjectEstimate:
+    """As a search reads an object by half a turn wrong until 0.1 s have passed."""
+    pose = estimate.camera_from_object
+    turn = so3.exp(torch.tensor([0.0, 0.0, math.pi if time < 0.1 else 0.0]).to(pose.rotation))
+    return dataclasses.replace(estimate, camera_from_object=SE3(pose.rotation @ turn, pose.translation))
+
+
 def test_a_pose_that_a_search_sees_better_replaces_a_wrong_one() -> None:
     """The first search reads the object turned by half; followed from there it stays wrong."""
 
-    def misread(estimate: ObjectEstimate, time: float) -> ObjectEstimate:
-        turn = so3.exp(torch.tensor([0.0, 0.0, math.pi if time < 0.1 else 0.0]))
-        pose = estimate.camera_from_object
-        return dataclasses.replace(estimate, camera_from_object=SE3(pose.rotation @ turn, pose.translation))
-
     thing = Thing(still())
-    seen = run(World([thing], misread=misread), every(0.1, 1.5), config=PUBLISHES_EARLY)
+    seen = run(World([thing], misread=turned_at_first), every(0.1, 1.5), config=PUBLISHES_EARLY)
     truth = thing.estimate(0).camera_from_object.rotation.double()
 
     def error(tracks: dict[int, Track]) -> float:
@@ -608,11 +610,13 @@ def pan(time: float) -> SE3:
 
 @dataclass
 class Placed(Thing):
-    """A thing at rest in the world, seen by the camera of `pan`."""
+    """A thing in the world, seen by a camera that moves."""
+
+    world_from_camera: Callable[[float], SE3] = pan
 
     def estimate(self, time: float) -> ObjectEstimate:
         there = super().estimate(time)
-        pose = pan(time).inverse() @ there.camera_from_object.to(torch.float64)
+        pose = self.world_from_camera(time).inverse() @ there.camera_from_object.to(torch.float64)
         return dataclasses.replace(there, camera_from_object=pose)
 
 
@@ -636,16 +640,10 @@ def test_what_moves_is_looked_for_where_it_will_be_in_a_camera_that_turns() -> N
         turn = torch.tensor([0.0, 0.0, math.pi / 2 * float(time > 1.45)], dtype=torch.float64)
         return SE3(so3.exp(turn), torch.zeros(3, dtype=torch.float64))
 
-    class Moving(Thing):
-        def estimate(self, time: float) -> ObjectEstimate:
-            there = super().estimate(time)
-            pose = rolled(time).inverse() @ there.camera_from_object.to(torch.float64)
-            return dataclasses.replace(there, camera_from_object=pose)
-
     def path(time: float) -> tuple[float, float, float]:
         return (0.5 * min(time, 1.0) ** 2 + max(time - 1.0, 0.0), 0.0, 1.0)  # it speeds up for a second
 
-    tracker = Tracker(World([Moving(path)], pieces=1000))
+    tracker = Tracker(World([Placed(path, world_from_camera=rolled)], pieces=1000))
     seen = [tracker.update(frame(time), rolled(time)) for time in every(0.1, 2.0)]
     assert [[track.track_id for track in tracks] for tracks in seen[2:]] == [[1]] * 19
 
@@ -653,13 +651,8 @@ def test_what_moves_is_looked_for_where_it_will_be_in_a_camera_that_turns() -> N
 def test_what_a_search_sees_better_is_tried_in_the_camera_as_it_is_then() -> None:
     """The first search reads the object turned by half; the second one is right, and then the camera looks aside."""
 
-    def misread(estimate: ObjectEstimate, time: float) -> ObjectEstimate:
-        turn = so3.exp(torch.tensor([0.0, 0.0, math.pi if time < 0.1 else 0.0], dtype=torch.float64))
-        pose = estimate.camera_from_object
-        return dataclasses.replace(estimate, camera_from_object=SE3(pose.rotation @ turn, pose.translation))
-
     thing = Placed(still(z=1.5))
-    tracker = Tracker(World([thing], misread=misread), PUBLISHES_EARLY)
+    tracker = Tracker(World([thing], misread=turned_at_first), PUBLISHES_EARLY)
     errors = []
     for time in every(0.1, 1.5):
         for track in tracker.update(frame(time), pan(time)):
